@@ -1,0 +1,107 @@
+"""What logflume asks of a place that keeps files, and what each call promises.
+
+Paths are absolute and use ``/``: ``<root>/…`` with the URL's scheme and authority taken off, so
+``hdfs://127.0.0.1:8020/logs`` has the root ``/logs``. Every implementation passes
+``tests/store/test_contract.py``; nothing outside this package imports a storage client.
+
+Rules that hold for every call:
+
+- **Bounded.** A call ends within ``timeout_s`` or raises Unreachable. A client whose call cannot be
+  cancelled (hdfs-native) relies on the supervisor, which kills a worker that makes no progress.
+- **Unknown outcome.** A lost reply raises StoreError or Unreachable although the server may have
+  done it (N3). The callers' protocol reads back; a store does not retry a mutation by itself.
+- **No overwriting.** No call replaces an existing file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """One file or directory: its absolute path, length in bytes (0 for a directory), kind, mtime in ms."""
+
+    path: str
+    length: int
+    is_dir: bool
+    modified_ms: int
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+
+class Store(Protocol):
+    """A file tree with atomic rename without overwrite.
+
+    Safe to use from several threads at once.
+    """
+
+    #: the URL this store was opened with, secrets masked; for messages
+    url: str
+    #: absolute path of the output root inside the store
+    root: str
+    #: whether ``concat`` is to be had (WebHDFS address known, not ``file://``)
+    can_concat: bool
+
+    def upload(self, local: Path, tmp: str) -> None:
+        """Copy the local file to the new path ``tmp``, durable when it returns; parents are made.
+
+        The length on the server is compared with the local one.
+        Raises ShortFile if they differ, Exists if ``tmp`` is taken, Refused, Unreachable, StoreError.
+        After any error the name ``tmp`` must not be used again (H10).
+        """
+
+    def write(self, tmp: str, data: bytes) -> None:
+        """Like ``upload``, from memory: for ledger entries, plans and markers."""
+
+    def put_if_absent(self, path: str, data: bytes, tmp: str) -> bool:
+        """Write ``data`` aside at ``tmp`` (a new name), verify, and rename to ``path`` without overwrite.
+
+        Both parents are made. True: ``path`` now holds ``data`` and this call put it there.
+        False: ``path`` was taken; ``tmp`` is removed. Raises like ``write`` and ``publish``;
+        then the outcome is unknown, and the caller reads ``path``.
+        """
+
+    def publish(self, tmp: str, final: str) -> None:
+        """Rename without overwrite, one transaction; makes the parent of ``final``.
+
+        Raises Exists when ``final`` is there (whether or not ``tmp`` is), Missing when ``tmp`` is not
+        there and ``final`` is not either; Refused, Unreachable, StoreError with unknown outcome.
+        Never moves *into* a directory called ``final`` (H12): that is Exists.
+        """
+
+    def concat(self, target: str, sources: Sequence[str]) -> None:
+        """Append ``sources`` to ``target`` in order and remove them: one transaction, no byte copied.
+
+        All in one directory, none empty, at most some hundreds. Only where ``can_concat``.
+        Raises Missing if one is not there (nothing is changed), StoreError with unknown outcome.
+        """
+
+    def join(self, sources: Sequence[str], tmp: str) -> int:
+        """Copy the bytes of ``sources`` in order into the new file ``tmp``; returns its verified length."""
+
+    def stat(self, path: str) -> FileStatus | None:
+        """The status of a path, or None where nothing is there (its parent may be missing too)."""
+
+    def list(self, path: str) -> list[FileStatus]:
+        """Children of a directory, sorted by name, not recursive; a missing directory has none."""
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Bytes of a file, all or a range. Raises Missing, Unreachable, StoreError."""
+
+    def stream(self, path: str, chunk_bytes: int = 4 << 20) -> Iterator[bytes]:
+        """The bytes of a file in chunks of at most ``chunk_bytes``, in order, for large files."""
+
+    def delete(self, path: str) -> bool:
+        """Remove one file, or a directory with everything below; False where nothing was there."""
+
+    def rename_probe(self, directory: str) -> None:
+        """Prove below ``directory`` that rename refuses to overwrite; raises StoreError where it does not."""
+
+    def close(self) -> None:
+        """Give up connections. The store must not be used afterwards."""

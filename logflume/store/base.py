@@ -15,10 +15,13 @@ Rules that hold for every call:
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from logflume.errors import Exists, StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class FileStatus:
 class Store(Protocol):
     """A file tree with atomic rename without overwrite.
 
-    Safe to use from several threads at once.
+    Safe to use from several threads at once. The two methods with a body follow from the others;
+    an implementation that subclasses this protocol inherits them.
     """
 
     #: the URL this store was opened with, secrets masked; for messages
@@ -64,8 +68,15 @@ class Store(Protocol):
 
         Both parents are made. True: ``path`` now holds ``data`` and this call put it there.
         False: ``path`` was taken; ``tmp`` is removed. Raises like ``write`` and ``publish``;
-        then the outcome is unknown, and the caller reads ``path``.
+        then the outcome is unknown, and the caller reads ``path``. Exists means that ``tmp`` was taken.
         """
+        self.write(tmp, data)
+        try:
+            self.publish(tmp, path)
+        except Exists:
+            self.delete(tmp)
+            return False
+        return True
 
     def publish(self, tmp: str, final: str) -> None:
         """Rename without overwrite, one transaction; makes the parent of ``final``.
@@ -102,6 +113,21 @@ class Store(Protocol):
 
     def rename_probe(self, directory: str) -> None:
         """Prove below ``directory`` that rename refuses to overwrite; raises StoreError where it does not."""
+        first, second = (f"{directory}/probe-{uuid.uuid4().hex}" for _ in range(2))
+        self.write(first, b"first")
+        self.write(second, b"second")
+        try:
+            self.publish(second, first)
+        except Exists:
+            if self.read(first) == b"first":
+                return
+        finally:
+            self.delete(first)
+            self.delete(second)
+        raise StoreError(
+            f"a rename below {directory} replaced an existing file",
+            hint="this storage cannot keep the ledger: choose another output root",
+        )
 
     def close(self) -> None:
         """Give up connections. The store must not be used afterwards."""

@@ -1,0 +1,1 @@
+"""Tests of logflume, and the servers they run on."""

@@ -1,0 +1,134 @@
+"""Fixtures for every test: real servers, topics, HDFS directories.
+
+A test that uses `stack` (also through another fixture) gets the marker `servers`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import pytest
+
+from tests.stack import ServersMissing, Stack, local, local_kafka, obtain
+from tests.stack.hadoop import webhdfs
+from tests.stack.kafka import create_topic, delete_topics
+from tests.stack.server import Server
+
+SERVER_FIXTURES = {"stack", "own_stack", "kafka_cluster"}
+
+# Names differ between runs too, since a stack may live longer than one run.
+RUN = uuid.uuid4().hex[:6]
+_numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "servers: needs Kafka, HDFS and ZooKeeper (automatic)")
+    config.addinivalue_line("markers", "e2e: whole daemon on real servers, or longer than 10 s")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects by markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and SERVER_FIXTURES.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.servers)
+
+
+def unavailable(error: ServersMissing) -> None:
+    """Skip, or fail where servers are required (LOGFLUME_REQUIRE_SERVERS=1, for CI)."""
+    if os.environ.get("LOGFLUME_REQUIRE_SERVERS") == "1":
+        pytest.fail(f"LOGFLUME_REQUIRE_SERVERS=1, but {error}", pytrace=False)
+    pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Running servers, from the first source that tests.stack.obtain() finds. Leave them running."""
+    try:
+        with obtain() as found:
+            yield found
+    except ServersMissing as error:
+        unavailable(error)
+
+
+@pytest.fixture(scope="session")
+def own_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """Servers that a test may kill, pause and restart; it must leave them healthy.
+
+    The same as `stack` where that consists of our own processes. Where environment variables name
+    servers, those belong to somebody else, so this starts further ones.
+    """
+    if not any(name.startswith("LOGFLUME_TEST_") for name in os.environ):
+        found: Stack = request.getfixturevalue("stack")
+        if found.owned:
+            yield found
+            return
+    try:
+        with local() as found:
+            yield found
+    except ServersMissing as error:
+        unavailable(error)
+
+
+@pytest.fixture(scope="module")
+def kafka_cluster() -> Iterator[tuple[list[Server], str]]:
+    """Three Kafka brokers that a test may kill, and their bootstrap list. About 10 s to start."""
+    try:
+        with local_kafka(brokers=3) as cluster:
+            yield cluster
+    except ServersMissing as error:
+        unavailable(error)
+
+
+class TopicFactory(Protocol):
+    """Creates a topic and returns its name, which no other test has used."""
+
+    def __call__(
+        self,
+        partitions: int = 1,
+        config: Mapping[str, str] | None = None,
+        *,
+        bootstrap: str | None = None,
+    ) -> str:
+        """`retention.ms` is -1 unless `config` has it; `bootstrap` is that of `stack` if None."""
+
+
+def unique_name(request: pytest.FixtureRequest) -> str:
+    """`<testname>-<run>-<n>`, safe in paths and topic names."""
+    test = re.sub(r"[^A-Za-z0-9_]+", "-", request.node.name).strip("-")[:120]
+    return f"{test}-{RUN}-{next(_numbers)}"
+
+
+@pytest.fixture
+def topic_factory(request: pytest.FixtureRequest) -> Iterator[TopicFactory]:
+    """See TopicFactory. The topics are deleted after the test, if their brokers still answer."""
+    created: dict[str, list[str]] = {}
+
+    def make(
+        partitions: int = 1,
+        config: Mapping[str, str] | None = None,
+        *,
+        bootstrap: str | None = None,
+    ) -> str:
+        where = bootstrap or request.getfixturevalue("stack").bootstrap
+        name = create_topic(where, unique_name(request), partitions, config)
+        created.setdefault(where, []).append(name)
+        return name
+
+    yield make
+    for where, names in created.items():
+        delete_topics(where, names)
+
+
+@pytest.fixture
+def hdfs_root(stack: Stack, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh, empty, world-writable HDFS directory `/logs/<testname>-<run>-<n>`, removed after."""
+    path = f"/logs/{unique_name(request)}"
+    webhdfs(stack.namenode_http, "PUT", "MKDIRS", path)
+    webhdfs(stack.namenode_http, "PUT", "SETPERMISSION", path, permission="777")
+    yield path
+    webhdfs(stack.namenode_http, "DELETE", "DELETE", path, recursive="true")

@@ -1,0 +1,1 @@
+"""The pure part: no clock, socket, thread or file. Time comes in with events."""

@@ -1,0 +1,163 @@
+"""Paths on the store ↔ identities: the only place that knows how either is spelled.
+
+All paths are relative to the output root. Each ``…_path`` function has an inverse, and a test checks
+the round trip over arbitrary identities.
+
+    <topic>/dt=2026-11-22/hour=07/_p00003-0000000000000123456.json.gz     a decided part, hidden
+    <topic>/dt=2026-11-22/hour=07/<topic>-00000-of-00002.json.gz          after finishing
+    <topic>/dt=2026-11-22/hour=07/_SUCCESS
+    _late/<topic>/dt=…/hour=…/p00003-….json.gz
+    _quarantine/<topic>/dt=…/hour=…/p00003-….json.gz
+    _logflume/<topic>/<topic id>/p00003/000000000042.json                 ledger
+    _logflume/<topic>/<topic id>/p00003/tmp/<unique name>
+    _logflume/<topic>/<topic id>/plans/2026-11-22T07.json                 what finishing will do
+
+A topic name may hold only ``[a-zA-Z0-9._-]`` (Kafka's rule) and none of our own trees begins without an
+underscore, so a topic called ``_late`` would be the one collision: such names are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from logflume.model import DAY_MS, HOUR_MS, Kind, PartitionId
+
+SUCCESS = "_SUCCESS"
+INCOMPLETE = "_INCOMPLETE"
+LATE_ROOT = "_late"
+QUARANTINE_ROOT = "_quarantine"
+LEDGER_ROOT = "_logflume"
+
+_FORMATS = {"json": "json", "text": "txt"}
+_CODECS = {"gzip": ".gz", "zstd": ".zst", "none": ""}
+_PART = re.compile(r"(_?)(a?)p(\d{5,})-(\d{19})\.[a-z.]+")
+_FILE = re.compile(r"(?P<topic>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.[a-z.]+")
+_ENTRY = re.compile(r"(\d{12})\.json")
+_HOUR = re.compile(r"dt=(\d{4}-\d\d-\d\d)(?:/hour=(\d\d)(\d\d)?)?")
+_PLAN = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)(\d\d)?\.json")
+
+
+def extension(fmt: str, compression: str) -> str:
+    """``.json.gz`` and the like, from the configuration's format and compression."""
+    return f".{_FORMATS[fmt]}{_CODECS[compression]}"
+
+
+def _at(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def hour_name(hour: int, window_ms: int = HOUR_MS) -> str:
+    """``2026-11-22T07`` for people, plans and metadata; minutes are added for windows under an hour."""
+    return _at(hour).strftime("%Y-%m-%dT%H%M" if window_ms < HOUR_MS else "%Y-%m-%dT%H")
+
+
+def parse_hour_name(name: str) -> int:
+    """Inverse of ``hour_name``; raises ValueError."""
+    form = "%Y-%m-%dT%H%M" if len(name) > 13 else "%Y-%m-%dT%H"
+    return int(datetime.strptime(name, form).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def hour_directory(hour: int, window_ms: int = HOUR_MS) -> str:
+    """``dt=2026-11-22/hour=07``; a window under an hour has ``hour=0730``, a whole day only ``dt=``."""
+    at = _at(hour)
+    if window_ms >= DAY_MS:
+        return at.strftime("dt=%Y-%m-%d")
+    return at.strftime("dt=%Y-%m-%d/hour=%H%M" if window_ms < HOUR_MS else "dt=%Y-%m-%d/hour=%H")
+
+
+def parse_hour_directory(text: str) -> int:
+    """Inverse of ``hour_directory``; raises ValueError."""
+    match = _HOUR.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not an hour's directory: {text!r}")
+    day, hh, mm = match.groups()
+    at = datetime.strptime(f"{day} {hh or '00'}{mm or '00'}", "%Y-%m-%d %H%M").replace(tzinfo=UTC)
+    return int(at.timestamp() * 1000)
+
+
+def tree(kind: Kind, topic: str) -> str:
+    """The directory of a topic in the tree of a kind."""
+    return {
+        Kind.HOUR: topic,
+        Kind.LATE: f"{LATE_ROOT}/{topic}",
+        Kind.QUARANTINE: f"{QUARANTINE_ROOT}/{topic}",
+    }[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class PartName:
+    """The identity of a part's file: a partition holds each offset once, so the first offset is unique.
+
+    ``appended``: a late part that the policy ``late = "append"`` puts into the hour's own directory.
+    ``hidden``: begins with an underscore, which readers of HDFS directories skip.
+    """
+
+    partition: int
+    first: int
+    hidden: bool
+    appended: bool = False
+
+    def file_name(self, ext: str) -> str:
+        return f"{'_' * self.hidden}{'a' * self.appended}p{self.partition:05d}-{self.first:019d}{ext}"
+
+
+def parse_part_name(name: str) -> PartName | None:
+    """Inverse of ``PartName.file_name``; None for any other file."""
+    match = _PART.fullmatch(name)
+    if match is None:
+        return None
+    hidden, appended, partition, first = match.groups()
+    return PartName(int(partition), int(first), bool(hidden), bool(appended))
+
+
+def hour_path(topic: str, hour: int, window_ms: int, kind: Kind = Kind.HOUR) -> str:
+    return f"{tree(kind, topic)}/{hour_directory(hour, window_ms)}"
+
+
+def finished_name(topic: str, index: int, count: int, ext: str) -> str:
+    return f"{topic}-{index:05d}-of-{count:05d}{ext}"
+
+
+def parse_finished_name(name: str) -> tuple[str, int, int] | None:
+    """(topic, index, count) of a finished file's name; None for any other file."""
+    match = _FILE.fullmatch(name)
+    return (match["topic"], int(match["index"]), int(match["count"])) if match else None
+
+
+def topic_directory(topic: str, topic_id: str) -> str:
+    return f"{LEDGER_ROOT}/{topic}/{topic_id}"
+
+
+def chain_directory(pid: PartitionId) -> str:
+    return f"{topic_directory(pid.topic, pid.topic_id)}/p{pid.partition:05d}"
+
+
+def parse_chain_directory(name: str) -> int | None:
+    """The partition of ``p00003``; None for any other name."""
+    return int(name[1:]) if re.fullmatch(r"p\d{5,}", name) else None
+
+
+def entry_path(pid: PartitionId, seq: int) -> str:
+    return f"{chain_directory(pid)}/{seq:012d}.json"
+
+
+def parse_entry_name(name: str) -> int | None:
+    """The sequence number of an entry's file name; None for any other file."""
+    match = _ENTRY.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def tmp_path(pid: PartitionId, unique: str) -> str:
+    return f"{chain_directory(pid)}/tmp/{unique}"
+
+
+def plan_path(topic: str, topic_id: str, hour: int, window_ms: int) -> str:
+    return f"{topic_directory(topic, topic_id)}/plans/{hour_name(hour, window_ms)}.json"
+
+
+def parse_plan_name(name: str) -> int | None:
+    """The hour of a plan's file name; None for any other file."""
+    match = _PLAN.fullmatch(name)
+    return parse_hour_name(name.removesuffix(".json")) if match else None

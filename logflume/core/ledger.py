@@ -1,0 +1,355 @@
+"""What an entry of the ledger says, and how it is spelled on disk.
+
+Per topic id and partition there is a chain of entries, numbered from 0 without holes; each holds the
+SHA-256 of the one before. An entry is never changed. **Every entry carries the state after it**, so a
+restart reads the newest entry alone, whatever the length of the chain; and an entry is decided only
+after the parts of the one before were published, so the newest is also the only one that can have
+parts left in tmp.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from logflume.errors import LedgerError
+from logflume.model import Kind, OffsetSet, PartitionId
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One closed file of one partition and hour, with the exact set of its offsets.
+
+    ``path`` is the final one, ``tmp`` where it was uploaded, both relative to the root. ``size`` in bytes as
+    stored, ``raw`` before compression. Times are the lowest and highest event time (for quarantine: Kafka
+    time) in ms. ``reasons`` counts records by reason, for quarantine only.
+    """
+
+    kind: Kind
+    hour: int
+    path: str
+    tmp: str
+    size: int
+    raw: int
+    count: int
+    sha256: str
+    offsets: OffsetSet
+    min_time: int
+    max_time: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """All hours that end in (since, until] closed at offset ``boundary``: B(p,h) of each of them.
+
+    ``since`` is None for "all before". ``reason`` is ``watermark`` (a pure function of the log) or ``idle``
+    (decided by the clock, which is why it has to be written down); ``at`` is the wall clock in ms.
+    """
+
+    since: int | None
+    until: int
+    boundary: int
+    reason: str
+    at: int
+
+    def covers(self, end: int) -> bool:
+        """Whether the hour that ends at ``end`` was closed by this."""
+        return end <= self.until and (self.since is None or end > self.since)
+
+
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """Where knowledge begins: hours that start in [since, until) may have records this ledger never saw.
+
+    ``offset`` is the first one seen. None means unbounded; ``until`` stays None until a record is accepted.
+    """
+
+    since: int | None
+    until: int | None
+    offset: int
+    reason: str
+
+    def covers(self, hour: int) -> bool:
+        return (self.since is None or hour >= self.since) and (self.until is None or hour < self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What holds after an entry: all a successor needs to go on exactly.
+
+    ``committed`` is C: a restart reads from there. ``watermark`` is the watermark *at C* (the largest accepted
+    event time below it), so a replay from C meets the same watermark at every offset and computes the same B.
+    ``seen`` is the watermark at ``position``, for people. ``frontier``: every hour that ends at or before it is
+    closed. ``boundaries`` keeps the closings with a boundary above C, for a replay to tell late from in time.
+    ``decided`` has the offsets ≥ C that need no second fate; ``rejected``, a subset, those that were quarantined
+    and so must not move the watermark again. ``unfinished`` maps an hour to the first entry that has a part
+    of it, until its marker was seen. ``finished_until``: hours that end at or before it need no finisher
+    (kept by the partition with the lowest number, whose owner finishes).
+    """
+
+    window_ms: int
+    start: int
+    position: int
+    committed: int
+    watermark: int | None = None
+    seen: int | None = None
+    frontier: int | None = None
+    boundaries: tuple[Closing, ...] = ()
+    decided: OffsetSet = field(default_factory=OffsetSet)
+    rejected: OffsetSet = field(default_factory=OffsetSet)
+    first_hour: int | None = None
+    blind: tuple[Blind, ...] = ()
+    unfinished: Mapping[int, int] = field(default_factory=dict)
+    finished_until: int | None = None
+    leader_epoch: int = -1
+    late: int = 0
+    quarantined: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One decision. ``what`` is ``claim``, ``decide`` or ``gap``; ``gaps`` are offsets the broker did not deliver
+    (transaction markers, aborted or compacted records), ``dropped`` late records under ``late = "drop"``.
+    """
+
+    pid: PartitionId
+    seq: int
+    prev: str
+    what: str
+    owner: str
+    epoch: int
+    at: int
+    config: str
+    state: State
+    parts: tuple[Part, ...] = ()
+    closed: tuple[Closing, ...] = ()
+    gaps: OffsetSet = field(default_factory=OffsetSet)
+    dropped: OffsetSet = field(default_factory=OffsetSet)
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest entry of a chain with the hash that its successor must name."""
+
+    entry: Entry
+    sha256: str
+
+    @property
+    def state(self) -> State:
+        return self.entry.state
+
+
+def genesis(pid: PartitionId, *, window_ms: int, start: int, owner: str, at: int, config: str) -> Entry:
+    """The first entry of a chain. Above offset 0 the ledger cannot vouch for what came before."""
+    blind = (Blind(None, None, start, f"the ledger starts at offset {start}"),) if start > 0 else ()
+    state = State(window_ms=window_ms, start=start, position=start, committed=start, blind=blind)
+    return Entry(pid, 0, "", "claim", owner, 1, at, config, state)
+
+
+def claim(head: Head, *, owner: str, at: int, config: str) -> Entry:
+    """The entry by which a new owner fences the one before; the state does not change."""
+    old = head.entry
+    return Entry(old.pid, old.seq + 1, head.sha256, "claim", owner, old.epoch + 1, at, config, old.state)
+
+
+def encode(entry: Entry) -> bytes:
+    """Compact JSON with sorted keys and a newline at the end; ``decode`` is the inverse."""
+    body = {
+        "v": FORMAT,
+        "topic": entry.pid.topic,
+        "topic_id": entry.pid.topic_id,
+        "partition": entry.pid.partition,
+        "seq": entry.seq,
+        "prev": entry.prev,
+        "what": entry.what,
+        "owner": entry.owner,
+        "epoch": entry.epoch,
+        "at": entry.at,
+        "config": entry.config,
+        "parts": [part_json(part) for part in entry.parts],
+        "closed": [_closing_json(closing) for closing in entry.closed],
+        "gaps": pack(entry.gaps),
+        "dropped": pack(entry.dropped),
+        "note": entry.note,
+        "state": _state_json(entry.state),
+    }
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(data: bytes, *, pid: PartitionId | None = None, seq: int | None = None) -> Head:
+    """An entry and its hash. Raises LedgerError when it is not one, or not the one asked for (H19)."""
+    where = f"entry {seq} of {pid}" if pid is not None else "entry"
+    try:
+        body = json.loads(data)
+        if body["v"] != FORMAT:
+            raise LedgerError(f"{where} has format {body['v']!r}, and this program knows {FORMAT}")
+        entry = Entry(
+            pid=PartitionId(body["topic"], body["topic_id"], body["partition"]),
+            seq=body["seq"],
+            prev=body["prev"],
+            what=body["what"],
+            owner=body["owner"],
+            epoch=body["epoch"],
+            at=body["at"],
+            config=body["config"],
+            state=_state(body["state"]),
+            parts=tuple(part_from(part) for part in body["parts"]),
+            closed=tuple(_closing(closing) for closing in body["closed"]),
+            gaps=unpack(body["gaps"]),
+            dropped=unpack(body["dropped"]),
+            note=body["note"],
+        )
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise LedgerError(f"{where} cannot be read: {type(error).__name__}: {error}") from error
+    if (pid is not None and entry.pid != pid) or (seq is not None and entry.seq != seq):
+        raise LedgerError(f"{where} says it is entry {entry.seq} of {entry.pid} ({entry.pid.topic_id})")
+    return Head(entry, hashlib.sha256(data).hexdigest())
+
+
+def check_follows(before: Head, after: Entry) -> None:
+    """Raises LedgerError unless ``after`` may follow ``before``: the rules every reader can re-check."""
+    old, new = before.state, after.state
+    problems = []
+    if after.seq != before.entry.seq + 1 or after.prev != before.sha256:
+        problems.append("it does not link to the entry before")
+    if new.committed < old.committed or new.position < old.committed:
+        problems.append(f"C goes back from {old.committed} to {new.committed}")
+    if old.frontier is not None and (new.frontier is None or new.frontier < old.frontier):
+        problems.append("a closed hour is open again")
+    fresh = OffsetSet()
+    for part in after.parts:
+        if fresh & part.offsets or old.decided & part.offsets or part.offsets.first < old.committed:
+            problems.append(f"{part.path} holds offsets that were decided before")
+        fresh = fresh | part.offsets
+        if part.kind is Kind.HOUR and old.frontier is not None and part.hour + old.window_ms <= old.frontier:
+            problems.append(f"{part.path} adds to a closed hour")
+    if problems:
+        raise LedgerError(f"entry {after.seq} of {after.pid} breaks the chain: {'; '.join(problems)}")
+
+
+def lose(head: Head, *, until: int, owner: str, at: int, config: str, note: str) -> Entry:
+    """The operator's signature under lost offsets: reading goes on at ``until``, and hours that may have had
+    records in between are never called complete (K8).
+
+    Raises LedgerError when ``until`` is not above C.
+    """
+    old = head.entry.state
+    if until <= old.committed:
+        raise LedgerError(f"{head.entry.pid}: nothing is lost below {until}, reading goes on at {old.committed}")
+    gap = OffsetSet.run(old.committed, until) - old.decided
+    blind = Blind(old.frontier, None, until, note)
+    state = replace(
+        old,
+        position=max(until, old.position),
+        committed=until,
+        watermark=old.seen,
+        boundaries=tuple(closing for closing in old.boundaries if closing.boundary > until),
+        decided=_above(old.decided, until),
+        rejected=_above(old.rejected, until),
+        blind=(*old.blind, blind),
+    )
+    entry = claim(head, owner=owner, at=at, config=config)
+    return replace(entry, what="gap", state=state, gaps=gap, note=note)
+
+
+def _above(offsets: OffsetSet, bound: int) -> OffsetSet:
+    kept = offsets.copy()
+    kept.remove_below(bound)
+    return kept
+
+
+def pack(offsets: OffsetSet) -> str:
+    return base64.b64encode(offsets.dumps()).decode() if offsets else ""
+
+
+def unpack(text: str) -> OffsetSet:
+    return OffsetSet.loads(base64.b64decode(text)) if text else OffsetSet()
+
+
+def part_json(part: Part) -> dict[str, Any]:
+    return {
+        "kind": part.kind.value,
+        "hour": part.hour,
+        "path": part.path,
+        "tmp": part.tmp,
+        "bytes": part.size,
+        "raw": part.raw,
+        "count": part.count,
+        "sha256": part.sha256,
+        "offsets": pack(part.offsets),
+        "min_time": part.min_time,
+        "max_time": part.max_time,
+        "reasons": dict(part.reasons),
+    }
+
+
+def part_from(body: Mapping[str, Any]) -> Part:
+    return Part(
+        kind=Kind(body["kind"]),
+        hour=body["hour"],
+        path=body["path"],
+        tmp=body["tmp"],
+        size=body["bytes"],
+        raw=body["raw"],
+        count=body["count"],
+        sha256=body["sha256"],
+        offsets=unpack(body["offsets"]),
+        min_time=body["min_time"],
+        max_time=body["max_time"],
+        reasons=body["reasons"],
+    )
+
+
+def _closing_json(closing: Closing) -> list[Any]:
+    return [closing.since, closing.until, closing.boundary, closing.reason, closing.at]
+
+
+def _closing(body: list[Any]) -> Closing:
+    return Closing(*body)
+
+
+def _state_json(state: State) -> dict[str, Any]:
+    body = {name: getattr(state, name) for name in _PLAIN}
+    body["boundaries"] = [_closing_json(closing) for closing in state.boundaries]
+    body["decided"] = pack(state.decided)
+    body["rejected"] = pack(state.rejected)
+    body["blind"] = [[blind.since, blind.until, blind.offset, blind.reason] for blind in state.blind]
+    body["unfinished"] = {str(hour): seq for hour, seq in state.unfinished.items()}
+    return body
+
+
+def _state(body: Mapping[str, Any]) -> State:
+    return State(
+        **{name: body[name] for name in _PLAIN},
+        boundaries=tuple(_closing(closing) for closing in body["boundaries"]),
+        decided=unpack(body["decided"]),
+        rejected=unpack(body["rejected"]),
+        blind=tuple(Blind(*blind) for blind in body["blind"]),
+        unfinished={int(hour): seq for hour, seq in body["unfinished"].items()},
+    )
+
+
+_PLAIN = (
+    "window_ms",
+    "start",
+    "position",
+    "committed",
+    "watermark",
+    "seen",
+    "frontier",
+    "first_hour",
+    "finished_until",
+    "leader_epoch",
+    "late",
+    "quarantined",
+    "dropped",
+)

@@ -1,0 +1,478 @@
+"""The life of one partition in one worker: events in, actions out, one transition table.
+
+The table is the whole control flow. A pair (phase, event) that is not in it is a bug of the caller and
+raises IllegalEvent; a handler may only end in a phase that its row names. The README's diagram is
+generated from it, and a test visits every phase × event.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from logflume.core.layout import hour_name
+from logflume.core.ledger import Head
+from logflume.core.router import Keep, Round, Router, Rows, Rules
+from logflume.errors import LogflumeError
+
+#: seconds before a failed claim or decision is tried again: doubled each time, up to the last one
+RETRY_FIRST_S, RETRY_LAST_S = 0.5, 30.0
+#: seconds after which a stopped partition is looked at again
+STOPPED_S = 30.0
+#: Kafka refuses commit metadata above 4,096 bytes (offset.metadata.max.bytes)
+METADATA_BYTES = 4096
+
+
+class Phase(StrEnum):
+    CLAIMING = "claiming"
+    WAITING = "waiting"
+    READING = "reading"
+    DECIDING = "deciding"
+    RETRYING = "retrying"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    GONE = "gone"
+
+
+# -- events ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The chain is ours: its newest entry, published."""
+
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The claim or the decision in flight did not come about; trying again may help."""
+
+    error: LogflumeError
+    mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overtaken:
+    """Another owner extended the chain (K2, Z3): everything held is void."""
+
+    error: LogflumeError
+    mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A person is needed."""
+
+    error: LogflumeError
+    mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    rows: Rows
+    now: int
+    mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """The end of the log was reached: ``position`` is past the last record and any markers."""
+
+    position: int
+    mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passes. ``may_idle`` is False while paused, lagging or erroring (K15)."""
+
+    now: int
+    mono: float
+    may_idle: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EndConfirmed:
+    """The broker was asked just now: the end offset, or None when it did not answer."""
+
+    position: int | None
+    now: int
+    mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Finish what is held, then let go: a stop or a revocation with time left."""
+
+    mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Let go at once."""
+
+
+Event = (
+    Claimed | Failed | Overtaken | Trouble | Records | CaughtUp | Tick | EndConfirmed | Decided | Drain | Revoke
+)
+
+
+# -- actions --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Read the chain, publish what is left, append a claim (S1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Read the log from here on."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Append rows of the batch in hand to parts in the spool (S2)."""
+
+    keeps: list[Keep]
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """Upload the parts, decide, publish (S3 to S5); the answer is Decided, Failed, Overtaken or Trouble."""
+
+    round: Round
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmEnd:
+    """Ask the broker for the end offset; the answer is EndConfirmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Tell Kafka C, with B in the metadata (S6). Nothing waits for it."""
+
+    offset: int
+    leader_epoch: int
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Stop reading and remove all spooled parts of this partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Say it to people; ``stopped`` when the partition stays where it is until someone acts."""
+
+    error: LogflumeError
+    stopped: bool = False
+
+
+Action = Claim | Start | Write | Decide | ConfirmEnd | Commit | Forget | Report
+
+
+class IllegalEvent(Exception):
+    """The caller sent an event that cannot happen in this phase."""
+
+
+class Partition:
+    """A partition from assignment to release. ``handle`` is the only way in.
+
+    ``life`` counts the times everything held was dropped: the caller tags what it does for an action with
+    it, and throws away answers that come back to another life.
+    """
+
+    def __init__(self, rules: Rules, *, first_serial: int = 0) -> None:
+        self.rules = rules
+        self.phase = Phase.CLAIMING
+        self.head: Head | None = None
+        self.router: Router | None = None
+        self.error: LogflumeError | None = None
+        self.life = 0
+        self._round: Round | None = None
+        self._serial = first_serial
+        self._retry_at = 0.0
+        self._delay_s = RETRY_FIRST_S
+        self._caught_up: int | None = None
+        self._active = 0.0
+        self._confirming = False
+
+    def handle(self, event: Event) -> list[Action]:
+        """Raises IllegalEvent for a pair that the table does not have."""
+        rule = TABLE.get((self.phase, type(event)))
+        if rule is None:
+            raise IllegalEvent(f"{type(event).__name__} while {self.phase}")
+        before = self.phase
+        actions = rule.handler(self, event)
+        if self.phase not in rule.ends:
+            raise IllegalEvent(f"{type(event).__name__} while {before} ended in {self.phase}")
+        return actions
+
+    @property
+    def reads(self) -> Router:
+        """The router; only in phases after a claim."""
+        if self.router is None:
+            raise IllegalEvent(f"no router while {self.phase}")
+        return self.router
+
+    @property
+    def serials(self) -> int:
+        """The next free part serial, for the partition's next life in this process."""
+        return self._serial if self.router is None else self.router.serials
+
+    # -- handlers: each is one row of the table or more --------------------------------------------
+
+    def _ignore(self, event: Event) -> list[Action]:
+        return []
+
+    def _claimed(self, event: Claimed) -> list[Action]:
+        self.head = event.head
+        self.router = Router(self.rules, event.head.state, first_serial=self._serial)
+        self.phase, self.error, self._delay_s = Phase.READING, None, RETRY_FIRST_S
+        self._caught_up, self._confirming = None, False
+        return [Start(event.head.state.committed)]
+
+    def _claim_failed(self, event: Failed) -> list[Action]:
+        self.phase = Phase.WAITING
+        return self._later(event.error, event.mono)
+
+    def _later(self, error: LogflumeError, mono: float) -> list[Action]:
+        self.error = error
+        self._retry_at = mono + self._delay_s
+        self._delay_s = min(self._delay_s * 2, RETRY_LAST_S)
+        return [Report(error)]
+
+    def _claim_again(self, event: Tick) -> list[Action]:
+        if event.mono < self._retry_at:
+            return []
+        self.phase = Phase.CLAIMING
+        return [Claim()]
+
+    def _records(self, event: Records) -> list[Action]:
+        self._active, self._caught_up = event.mono, None
+        keeps = self.reads.route(event.rows, now=event.now, mono=event.mono)
+        return [Write(keeps)] if keeps else []
+
+    def _reached_end(self, event: CaughtUp) -> list[Action]:
+        self.reads.caught_up(event.position)
+        if self._caught_up is None:
+            self._active = event.mono
+        self._caught_up = event.position
+        return []
+
+    def _tick(self, event: Tick) -> list[Action]:
+        if self.reads.due(event.mono):
+            return self._decide(event.mono)
+        if event.may_idle and self._is_idle(event) and not self._confirming:
+            self._confirming = True
+            return [ConfirmEnd()]
+        return []
+
+    def _is_idle(self, event: Tick) -> bool:
+        router = self.reads
+        if self._caught_up != router.position or event.mono - self._active < self.rules.idle_grace_ms / 1000:
+            return False
+        return router.frontier is None or router.idle_until(event.now) > router.frontier
+
+    def _end_confirmed(self, event: EndConfirmed) -> list[Action]:
+        self._confirming = False
+        if self.phase is not Phase.READING or event.position is None:
+            return []
+        if event.position != self.reads.position or self._caught_up != event.position:
+            return []
+        return self._decide(event.mono) if self.reads.close_idle(event.now) else []
+
+    def _decide(self, mono: float, *, everything: bool = False) -> list[Action]:
+        self._round = self.reads.cut(mono, everything=everything)
+        if self.phase is not Phase.DRAINING:
+            self.phase = Phase.DECIDING
+        return [self._decision()]
+
+    def _decision(self) -> Decide:
+        if self._round is None or self.head is None:
+            raise IllegalEvent(f"nothing to decide while {self.phase}")
+        return Decide(self._round, self.head)
+
+    def _decided(self, event: Decided) -> list[Action]:
+        self.head, self._round = event.head, None
+        self.phase, self.error, self._delay_s = Phase.READING, None, RETRY_FIRST_S
+        return [commit_of(event.head)]
+
+    def _decide_failed(self, event: Failed) -> list[Action]:
+        self.phase = Phase.RETRYING
+        return self._later(event.error, event.mono)
+
+    def _decide_again(self, event: Tick) -> list[Action]:
+        if event.mono < self._retry_at:
+            return []
+        self.phase = Phase.DECIDING
+        return [self._decision()]
+
+    def _overtaken(self, event: Overtaken) -> list[Action]:
+        self._drop()
+        self.phase = Phase.WAITING
+        return [Forget(), *self._later(event.error, event.mono)]
+
+    def _stop(self, event: Trouble) -> list[Action]:
+        self._drop()
+        self.phase, self.error, self._retry_at = Phase.STOPPED, event.error, event.mono + STOPPED_S
+        return [Forget(), Report(event.error, stopped=True)]
+
+    def _drop(self) -> None:
+        self._serial = self.serials
+        self.router = self._round = None
+        self.life += 1
+
+    def _drain(self, event: Drain) -> list[Action]:
+        router = self.reads
+        if not (router.open or router.closed or router.gaps or router.dropped):
+            return self._release()
+        self.phase = Phase.DRAINING
+        return self._decide(event.mono, everything=True)
+
+    def _drain_later(self, event: Drain) -> list[Action]:
+        self.phase = Phase.DRAINING
+        return []
+
+    def _drained(self, event: Decided) -> list[Action]:
+        self.head, self._round = event.head, None
+        commit = commit_of(event.head)
+        if self.reads.open:
+            return [commit, *self._decide(0.0, everything=True)]
+        return [commit, *self._release()]
+
+    def _release(self, event: Event | None = None) -> list[Action]:
+        self._drop()
+        self.phase = Phase.GONE
+        return [Forget()]
+
+
+def commit_of(head: Head) -> Commit:
+    """C for Kafka, with the boundaries of the last hours closed as JSON in the metadata."""
+    state, entry = head.state, head.entry
+    last = [[hour_name(closing.until, state.window_ms), closing.boundary] for closing in entry.closed[-16:]]
+    body = json.dumps({"seq": entry.seq, "B": last}, separators=(",", ":"))
+    if len(body) > METADATA_BYTES:
+        body = json.dumps({"seq": entry.seq})
+    return Commit(state.committed, state.leader_epoch, body)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What happens on an event, and the phases it may end in."""
+
+    handler: Callable[..., list[Action]]
+    ends: tuple[Phase, ...]
+
+
+_P = Partition
+
+def _rows(phase: Phase, rules: dict[type, Rule], *, ignored: tuple[type, ...]) -> dict[tuple[Phase, type], Rule]:
+    stay = {event: Rule(_P._ignore, (phase,)) for event in ignored}
+    return {(phase, event): rule for event, rule in (rules | stay).items()}
+
+
+#: what the outside may send at any time, whatever the phase
+_OUTSIDE = (Records, CaughtUp, Tick, Trouble, Drain, Revoke)
+_GIVE_UP: dict[type, Rule] = {
+    Trouble: Rule(_P._stop, (Phase.STOPPED,)),
+    Drain: Rule(_P._release, (Phase.GONE,)),
+    Revoke: Rule(_P._release, (Phase.GONE,)),
+}
+
+TABLE: dict[tuple[Phase, type], Rule] = {
+    # a claim is in flight; nothing is read
+    **_rows(
+        Phase.CLAIMING,
+        {
+            Claimed: Rule(_P._claimed, (Phase.READING,)),
+            Failed: Rule(_P._claim_failed, (Phase.WAITING,)),
+            Overtaken: Rule(_P._claim_failed, (Phase.WAITING,)),
+            **_GIVE_UP,
+        },
+        ignored=(Records, CaughtUp, Tick),
+    ),
+    # not ours, yet or any more: claim again after a while
+    **_rows(
+        Phase.WAITING,
+        {Tick: Rule(_P._claim_again, (Phase.WAITING, Phase.CLAIMING)), **_GIVE_UP},
+        ignored=(Records, CaughtUp),
+    ),
+    # reading, nothing in flight
+    **_rows(
+        Phase.READING,
+        {
+            Records: Rule(_P._records, (Phase.READING,)),
+            CaughtUp: Rule(_P._reached_end, (Phase.READING,)),
+            Tick: Rule(_P._tick, (Phase.READING, Phase.DECIDING)),
+            EndConfirmed: Rule(_P._end_confirmed, (Phase.READING, Phase.DECIDING)),
+            **_GIVE_UP,
+            Drain: Rule(_P._drain, (Phase.DRAINING, Phase.GONE)),
+        },
+        ignored=(),
+    ),
+    # reading, with a decision in flight
+    **_rows(
+        Phase.DECIDING,
+        {
+            Records: Rule(_P._records, (Phase.DECIDING,)),
+            CaughtUp: Rule(_P._reached_end, (Phase.DECIDING,)),
+            EndConfirmed: Rule(_P._end_confirmed, (Phase.DECIDING,)),
+            Decided: Rule(_P._decided, (Phase.READING,)),
+            Failed: Rule(_P._decide_failed, (Phase.RETRYING,)),
+            Overtaken: Rule(_P._overtaken, (Phase.WAITING,)),
+            **_GIVE_UP,
+            Drain: Rule(_P._drain_later, (Phase.DRAINING,)),
+        },
+        ignored=(Tick,),
+    ),
+    # reading, and the same decision is tried again after a while
+    **_rows(
+        Phase.RETRYING,
+        {
+            Records: Rule(_P._records, (Phase.RETRYING,)),
+            CaughtUp: Rule(_P._reached_end, (Phase.RETRYING,)),
+            EndConfirmed: Rule(_P._end_confirmed, (Phase.RETRYING,)),
+            Tick: Rule(_P._decide_again, (Phase.RETRYING, Phase.DECIDING)),
+            **_GIVE_UP,
+        },
+        ignored=(),
+    ),
+    # reading is over, the last decisions run; any trouble only means that a successor reads it again
+    **_rows(
+        Phase.DRAINING,
+        {
+            Decided: Rule(_P._drained, (Phase.DRAINING, Phase.GONE)),
+            Failed: Rule(_P._release, (Phase.GONE,)),
+            Overtaken: Rule(_P._release, (Phase.GONE,)),
+            **_GIVE_UP,
+            Trouble: Rule(_P._release, (Phase.GONE,)),
+        },
+        ignored=(Records, CaughtUp, EndConfirmed, Tick, Drain),
+    ),
+    # a person is needed; it is looked at again from time to time, since the person acts on the ledger
+    **_rows(
+        Phase.STOPPED,
+        {
+            Tick: Rule(_P._claim_again, (Phase.STOPPED, Phase.CLAIMING)),
+            Drain: Rule(_P._release, (Phase.GONE,)),
+            Revoke: Rule(_P._release, (Phase.GONE,)),
+        },
+        ignored=(Records, CaughtUp, Trouble),
+    ),
+    **_rows(Phase.GONE, {}, ignored=_OUTSIDE),
+}

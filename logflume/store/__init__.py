@@ -68,4 +68,22 @@ def open_store(
         from logflume.store.local import LocalStore
 
         return LocalStore(root.path)
-    raise ConfigError([f"{root.scheme}:// is not built yet"])
+
+    from logflume.store.webhdfs import WebHdfsStore
+
+    if root.scheme == "webhdfs":
+        address = f"http://{root.authority}"
+        return WebHdfsStore(
+            address, root.path, url=str(root), user=user, timeout_s=timeout_s, threads=threads
+        )
+
+    from logflume.store.hdfs import HdfsStore
+
+    web = None
+    if namenode_http is not None:
+        web = WebHdfsStore(
+            namenode_http, root.path, url=namenode_http, user=user, timeout_s=timeout_s, threads=threads
+        )
+    return HdfsStore(
+        root.authority, root.path, web=web, user=user, options=options or {}, timeout_s=timeout_s
+    )

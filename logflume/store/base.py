@@ -56,7 +56,8 @@ class Store(Protocol):
         """Copy the local file to the new path ``tmp``, durable when it returns; parents are made.
 
         The length on the server is compared with the local one.
-        Raises ShortFile if they differ, Exists if ``tmp`` is taken, Refused, Unreachable, StoreError.
+        Raises ShortFile if they differ, Exists if ``tmp`` is taken, Refused, Unreachable, StoreError
+        (also when the local file cannot be read).
         After any error the name ``tmp`` must not be used again (H10).
         """
 
@@ -87,23 +88,36 @@ class Store(Protocol):
         """
 
     def concat(self, target: str, sources: Sequence[str]) -> None:
-        """Append ``sources`` to ``target`` in order and remove them: one transaction, no byte copied.
+        """Append ``sources`` to ``target`` in order and remove them: no byte copied.
 
-        All in one directory, none empty, at most some hundreds. Only where ``can_concat``.
-        Raises Missing if one is not there (nothing is changed), StoreError with unknown outcome.
+        All in one directory, none empty, no duplicates. Only where ``can_concat``. One transaction for
+        as many sources as fit into a request (some 300), the next for those after them: broken off
+        in between, a prefix of the sources is merged and gone, and the length of ``target`` tells how
+        many. Raises Missing if one is not there (its transaction changed nothing; so does a repeated
+        call), StoreError with unknown outcome.
         """
 
     def join(self, sources: Sequence[str], tmp: str) -> int:
         """Copy the bytes of ``sources`` in order into the new file ``tmp``; returns its verified length."""
 
     def stat(self, path: str) -> FileStatus | None:
-        """The status of a path, or None where nothing is there (its parent may be missing too)."""
+        """The status of a path, or None where nothing is there (its parent may be missing too).
+
+        None is never a guess: safe mode, a standby or missing rights raise (H3). What is asked below
+        a *file* is None or StoreError, as the server has it.
+        """
 
     def list(self, path: str) -> list[FileStatus]:
-        """Children of a directory, sorted by name, not recursive; a missing directory has none."""
+        """Children of a directory, sorted by name, not recursive; a missing directory has none.
+
+        Raises StoreError for a file.
+        """
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
-        """Bytes of a file, all or a range. Raises Missing, Unreachable, StoreError."""
+        """Bytes of a file, all or a range; what lies beyond the end is left out.
+
+        Raises Missing, Unreachable, StoreError.
+        """
 
     def stream(self, path: str, chunk_bytes: int = 4 << 20) -> Iterator[bytes]:
         """The bytes of a file in chunks of at most ``chunk_bytes``, in order, for large files."""

@@ -37,7 +37,11 @@ class LocalStore(Store):
         self.url = f"file://{root}"
 
     def upload(self, local: Path, tmp: str) -> None:
-        with _errors("upload to", tmp), local.open("rb") as source:
+        try:
+            source = local.open("rb")
+        except OSError as error:  # not Missing, which would be said of the store
+            raise StoreError(f"upload {local}: {error.strerror}") from error
+        with source, _errors("upload to", tmp):
             expected = os.fstat(source.fileno()).st_size
             with _new_file(tmp, expected) as target:
                 # a copy, not a hard link: the spool may be truncated or reused without touching the output

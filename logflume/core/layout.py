@@ -11,6 +11,7 @@ the round trip over arbitrary identities.
     _logflume/<topic>/<topic id>/p00003/000000000042.json                 ledger
     _logflume/<topic>/<topic id>/p00003/tmp/<unique name>
     _logflume/<topic>/<topic id>/plans/2026-11-22T07.json                 what finishing will do
+    _logflume/<topic>/<topic id>/topic.json                               how many partitions it began with
 
 A topic name may hold only ``[a-zA-Z0-9._-]`` (Kafka's rule) and none of our own trees begins without an
 underscore, so a topic called ``_late`` would be the one collision: such names are refused.
@@ -128,6 +129,10 @@ def parse_finished_name(name: str) -> tuple[str, int, int] | None:
 
 def topic_directory(topic: str, topic_id: str) -> str:
     return f"{LEDGER_ROOT}/{topic}/{topic_id}"
+
+
+def topic_path(topic: str, topic_id: str) -> str:
+    return f"{topic_directory(topic, topic_id)}/topic.json"
 
 
 def chain_directory(pid: PartitionId) -> str:

@@ -89,9 +89,9 @@ class State:
     ``seen`` is the watermark at ``position``, for people. ``frontier``: every hour that ends at or before it is
     closed. ``boundaries`` keeps the closings with a boundary above C, for a replay to tell late from in time.
     ``decided`` has the offsets ≥ C that need no second fate; ``rejected``, a subset, those that were quarantined
-    and so must not move the watermark again. ``unfinished`` maps an hour to the first entry that has a part
-    of it, until its marker was seen. ``finished_until``: hours that end at or before it need no finisher
-    (kept by the partition with the lowest number, whose owner finishes).
+    and so must not move the watermark again. ``unfinished`` maps an hour to the first entry that has
+    a part of it or closes it, until it is known to be finished. ``finished_until``: hours that end at or
+    before it are finished, as far as this owner knows (the owner of partition 0 does it).
     """
 
     window_ms: int
@@ -116,7 +116,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One decision. ``what`` is ``claim``, ``decide`` or ``gap``; ``gaps`` are offsets the broker did not deliver
+    """One decision. ``what`` is ``claim``, ``join``, ``decide`` or ``gap``; ``gaps`` are offsets the broker did not deliver
     (transaction markers, aborted or compacted records), ``dropped`` late records under ``late = "drop"``.
     """
 
@@ -159,6 +159,23 @@ def claim(head: Head, *, owner: str, at: int, config: str) -> Entry:
     """The entry by which a new owner fences the one before; the state does not change."""
     old = head.entry
     return Entry(old.pid, old.seq + 1, head.sha256, "claim", owner, old.epoch + 1, at, config, old.state)
+
+
+def join(head: Head, *, until: int, at: int) -> Entry:
+    """The entry by which a partition that was added to a topic takes its place: hours that the others closed
+    are closed here too, before a record is read (K11).
+    """
+    closing = Closing(None, until, head.state.position, "joined", at)
+    state = replace(
+        head.state,
+        frontier=until,
+        boundaries=(closing,) if closing.boundary > head.state.committed else (),
+        unfinished={until - head.state.window_ms: head.entry.seq + 1},
+    )
+    old = head.entry
+    return replace(
+        old, seq=old.seq + 1, prev=head.sha256, what="join", at=at, state=state, closed=(closing,), parts=()
+    )
 
 
 def encode(entry: Entry) -> bytes:

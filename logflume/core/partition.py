@@ -297,7 +297,9 @@ class Partition:
         return self._decide(event.mono) if self.reads.close_idle(event.now) else []
 
     def _decide(self, mono: float, *, everything: bool = False) -> list[Action]:
-        self._round = self.reads.cut(mono, everything=everything)
+        if self.head is None:
+            raise IllegalEvent(f"no ledger while {self.phase}")
+        self._round = self.reads.cut(mono, seq=self.head.entry.seq + 1, everything=everything)
         if self.phase is not Phase.DRAINING:
             self.phase = Phase.DECIDING
         return [self._decision()]
@@ -364,7 +366,7 @@ class Partition:
 def commit_of(head: Head) -> Commit:
     """C for Kafka, with the boundaries of the last hours closed as JSON in the metadata."""
     state, entry = head.state, head.entry
-    last = [[hour_name(closing.until, state.window_ms), closing.boundary] for closing in entry.closed[-16:]]
+    last = [[hour_name(closing.until - state.window_ms, state.window_ms), closing.boundary] for closing in entry.closed[-16:]]
     body = json.dumps({"seq": entry.seq, "B": last}, separators=(",", ":"))
     if len(body) > METADATA_BYTES:
         body = json.dumps({"seq": entry.seq})

@@ -100,6 +100,7 @@ class Router:
         self.blind = state.blind
         self.open: dict[tuple[Kind, int], OpenPart] = {}
         self.leader_epoch = state.leader_epoch
+        self.finished_until = state.finished_until
         self.closed: list[Closing] = []
         self.gaps = OffsetSet()
         self.dropped = OffsetSet()
@@ -301,8 +302,8 @@ class Router:
             for part in self.open.values()
         )
 
-    def cut(self, mono: float, *, everything: bool = False) -> Round:
-        """Close the parts that are due and say what the next entry will hold.
+    def cut(self, mono: float, *, seq: int, everything: bool = False) -> Round:
+        """Close the parts that are due and say what the next entry, number ``seq``, will hold.
 
         Together with a closing go the last part of that hour and all late and quarantined ones: a record
         rejected by the clock must not be judged anew below a boundary that is already written. An idle
@@ -322,11 +323,20 @@ class Router:
         ]
         for part in take:
             del self.open[part.kind, part.hour]
-        round_ = Round(tuple(take), tuple(self.closed), self.gaps, self.dropped, self._state_after(take))
+        round_ = Round(tuple(take), tuple(self.closed), self.gaps, self.dropped, self._state_after(take, seq))
         self.state, self.closed, self.gaps, self.dropped = round_.state, [], OffsetSet(), OffsetSet()
         return round_
 
-    def _state_after(self, take: list[OpenPart]) -> State:
+    def _unfinished(self, hours: list[int], seq: int) -> dict[int, int]:
+        """From which entry on a finisher has to read for each hour it may still have to finish."""
+        window, done = self.rules.window_ms, self.finished_until
+        closed = [closing.until - window if closing.since is None else closing.since for closing in self.closed]
+        first = dict(self.state.unfinished)
+        for hour in [*hours, *closed]:
+            first.setdefault(hour, seq)
+        return {hour: entry for hour, entry in first.items() if done is None or hour + window > done}
+
+    def _state_after(self, take: list[OpenPart], seq: int) -> State:
         old = self.state
         oldest = min(self.open.values(), key=lambda part: part.first, default=None)
         committed = self.position if oldest is None else oldest.first
@@ -352,6 +362,8 @@ class Router:
             decided=decided,
             rejected=rejected,
             first_hour=min(first_hours, default=None),
+            unfinished=self._unfinished(hours, seq),
+            finished_until=self.finished_until,
             blind=self.blind,
             leader_epoch=self.leader_epoch,
             late=old.late + sum(len(part.offsets) for part in take if part.kind is Kind.LATE),

@@ -1,0 +1,307 @@
+"""The numbered steps of the commit protocol, one function each; all of them may be repeated.
+
+S1 claim, S3 upload, S4 decide, S5 publish. (S2, the spool, and S6, the commit to Kafka, belong to the
+worker; S7, finishing, has a package of its own.) They run in pool threads and touch only the store.
+
+Why it holds: one NameNode transaction, the rename without overwrite in S4, decides who extends the chain.
+Whoever wins has read the entry before, so its parts hold only offsets that were left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from logflume.core import layout, ledger
+from logflume.core.ledger import Entry, Head, Part
+from logflume.core.router import Round
+from logflume.errors import Exists, Fenced, LedgerError, Missing, Stopped, StoreError, Unreachable
+from logflume.model import Kind, PartitionId
+from logflume.spool.spool import SpoolFile
+from logflume.store.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class LogFacts:
+    """What the broker says now: a partition's first and end offset, the group's committed offset or None, and
+    how many partitions the topic has.
+    """
+
+    start: int
+    end: int
+    committed: int | None
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who writes: a name unique to this process and assignment, the clock in ms, and the configuration's hash."""
+
+    name: str
+    clock: Callable[[], int]
+    config: str
+
+
+def read_head(store: Store, pid: PartitionId) -> Head | None:
+    """The newest entry of a chain, None where there is none. Raises LedgerError for an unreadable one."""
+    directory = f"{store.root}/{layout.chain_directory(pid)}"
+    numbers = [layout.parse_entry_name(status.name) for status in store.list(directory)]
+    newest = max((number for number in numbers if number is not None), default=None)
+    if newest is None:
+        return None
+    # Owners that came in the meantime have written later ones: go on to the end.
+    head = read_entry(store, pid, newest)
+    while (after := next_entry(store, head)) is not None:
+        head = after
+    return head
+
+
+def read_entry(store: Store, pid: PartitionId, seq: int) -> Head:
+    """One entry. Raises Missing, LedgerError."""
+    return ledger.decode(store.read(f"{store.root}/{layout.entry_path(pid, seq)}"), pid=pid, seq=seq)
+
+
+def next_entry(store: Store, head: Head) -> Head | None:
+    """The entry after ``head``, None where there is none yet. Raises LedgerError if it does not link."""
+    pid, seq = head.entry.pid, head.entry.seq + 1
+    if store.stat(f"{store.root}/{layout.entry_path(pid, seq)}") is None:
+        return None
+    after = read_entry(store, pid, seq)
+    if after.entry.prev != head.sha256:
+        raise LedgerError(f"entry {seq} of {pid} does not link to the entry before")
+    return after
+
+
+# -- S1 -------------------------------------------------------------------------------------------
+
+
+def claim(store: Store, pid: PartitionId, owner: Owner, *, window_ms: int, facts: LogFacts, latest: bool) -> Head:
+    """S1: finish what the last owner left, then fence it with an entry of our own.
+
+    ``latest``: a partition that was there when its topic was first seen begins at the end of the log. Raises Stopped when the log and the chain
+    contradict each other (K7, K8, K9, C4), before anything is written; Fenced when another owner is
+    claiming at the same time; store errors with unknown outcome (claiming again is harmless).
+    """
+    head = read_head(store, pid)
+    check_log(pid, head, facts, window_ms)
+    added = pid.partition >= first_partitions(store, pid.topic, pid.topic_id, facts.partitions)
+    if head is None:
+        start = facts.end if latest and not added else facts.start
+        entry = ledger.genesis(
+            pid, window_ms=window_ms, start=start, owner=owner.name, at=owner.clock(), config=owner.config
+        )
+    else:
+        publish(store, head.entry)
+        entry = ledger.claim(head, owner=owner.name, at=owner.clock(), config=owner.config)
+    head = append(store, entry)
+    return _join(store, head, owner) if added and head.state.frontier is None else head
+
+
+def first_partitions(store: Store, topic: str, topic_id: str, now: int | None) -> int:
+    """How many partitions a topic had when it was first seen: those are waited for from the first hour on,
+    later ones join. Written once, with the number there is ``now``; with None, Missing if it was not yet.
+    """
+    path = f"{store.root}/{layout.topic_path(topic, topic_id)}"
+    if now is not None and store.stat(path) is None:
+        data = json.dumps({"topic": topic, "topic_id": topic_id, "partitions": now}).encode() + b"\n"
+        store.put_if_absent(path, data, f"{store.root}/{layout.topic_directory(topic, topic_id)}/{uuid.uuid4().hex}.tmp")
+    try:
+        return int(json.loads(store.read(path))["partitions"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerError(f"{path} cannot be read: {error}") from error
+
+
+def _join(store: Store, head: Head, owner: Owner) -> Head:
+    """Close what any other partition has closed, *after* our chain exists: a finisher that did not see our
+    chain has looked at the others' entries before, so what it finishes is among these hours.
+    """
+    pid = head.entry.pid
+    others = [other for other in chains(store, pid.topic, pid.topic_id) if other != pid]
+    heads = [read_head(store, other) for other in others]
+    frontiers = [other.state.frontier for other in heads if other is not None and other.state.frontier is not None]
+    if not frontiers:
+        return head
+    return append(store, ledger.join(head, until=max(frontiers), at=owner.clock()))
+
+
+def chains(store: Store, topic: str, topic_id: str) -> list[PartitionId]:
+    """The partitions of a topic that have a chain, in order."""
+    found = store.list(f"{store.root}/{layout.topic_directory(topic, topic_id)}")
+    numbers = [layout.parse_chain_directory(status.name) for status in found if status.is_dir]
+    return [PartitionId(topic, topic_id, number) for number in sorted(n for n in numbers if n is not None)]
+
+
+def check_log(pid: PartitionId, head: Head | None, facts: LogFacts, window_ms: int) -> None:
+    """Raises Stopped unless reading can go on exactly where the chain ends."""
+    if head is None:
+        if facts.committed is not None and facts.committed > facts.start:
+            raise Stopped(
+                f"{pid}: the group committed offset {facts.committed}, but there is no ledger below this root",
+                hint="the output was moved, or the group.id belongs to another program: set the right "
+                "output.root, or another group.id to begin anew",
+            )
+        return
+    committed = head.state.committed
+    if head.state.window_ms != window_ms:
+        raise Stopped(
+            f"{pid}: window is {window_ms} ms, and the ledger has {head.state.window_ms} ms",
+            hint="the window of a topic with a ledger cannot change: set it back, or use another output.root",
+        )
+    if committed < facts.start:
+        raise Stopped(
+            f"{pid}: offsets {committed} to {facts.start - 1} are lost, the log begins at {facts.start} (retention)",
+            hint=f"to go on without them: logflume reconcile --accept-gap {pid}:{facts.start} --reason TEXT -c CONFIG",
+        )
+    if committed > facts.end:
+        raise Stopped(
+            f"{pid}: the ledger is at offset {committed}, but the log ends at {facts.end} (truncated?)",
+            hint="records that were written to HDFS are not in Kafka any more; find out why before going on",
+        )
+    if facts.committed is not None and facts.committed > committed:
+        raise Stopped(
+            f"{pid}: the group committed offset {facts.committed}, beyond the ledger's {committed}",
+            hint="something else commits with this group.id, or the ledger was restored from a copy; "
+            "reset the group's offset to the ledger's, or use another group.id",
+        )
+
+
+def append(store: Store, entry: Entry) -> Head:
+    """Put an entry at its sequence number, or find out who did.
+
+    Returns the head that is there now if it is ours: also when an earlier attempt, believed lost,
+    came through after all. Raises Fenced if it is another's; if nobody's, the store error (retry).
+    """
+    data = ledger.encode(entry)
+    path = f"{store.root}/{layout.entry_path(entry.pid, entry.seq)}"
+    tmp = f"{store.root}/{layout.tmp_path(entry.pid, f'entry-{uuid.uuid4().hex}')}"
+    try:
+        if store.put_if_absent(path, data, tmp):
+            return Head(entry, hashlib.sha256(data).hexdigest())
+    except (StoreError, Unreachable):
+        # The reply may be lost although the rename was done (N3): only reading tells.
+        if store.stat(path) is None:
+            raise
+    found = read_entry(store, entry.pid, entry.seq)
+    if (found.entry.owner, found.entry.epoch) == (entry.owner, entry.epoch):
+        return found
+    raise Fenced(f"{entry.pid}: entry {entry.seq} was written by {found.entry.owner}, epoch {found.entry.epoch}")
+
+
+# -- S3 to S5 -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Decision:
+    """A round on its way through S3, S4 and S5. Kept over retries, so that each step goes on where it was:
+    uploaded parts stay uploaded, and an entry that was sent once is never sent with other words.
+    """
+
+    head: Head
+    round: Round
+    names: dict[int, str]
+    files: dict[int, SpoolFile]
+    uploaded: dict[int, str] = field(default_factory=dict)
+    entry: Entry | None = None
+
+
+def decide(store: Store, decision: Decision, owner: Owner) -> Head:
+    """S3 to S5 for one round. Raises Fenced, Stopped, or a store error after which the same call goes on."""
+    for part in decision.round.parts:
+        if part.serial not in decision.uploaded:
+            decision.uploaded[part.serial] = upload(
+                store, decision.head.entry.pid, decision.files[part.serial].path, part.first
+            )
+    if decision.entry is None:
+        decision.entry = entry_of(decision, owner)
+        ledger.check_follows(decision.head, decision.entry)
+    head = append(store, decision.entry)
+    publish(store, head.entry)
+    return head
+
+
+def upload(store: Store, pid: PartitionId, local: Path, first: int) -> str:
+    """S3: under a name never used before; after any failure that name is given up (H10)."""
+    tmp = layout.tmp_path(pid, f"{first:019d}-{uuid.uuid4().hex}")
+    store.upload(local, f"{store.root}/{tmp}")
+    return tmp
+
+
+def entry_of(decision: Decision, owner: Owner) -> Entry:
+    """S4: the words of the entry, from the round and its uploaded files."""
+    before, round_ = decision.head.entry, decision.round
+    parts = []
+    for part in round_.parts:
+        file = decision.files[part.serial]
+        if file.count != len(part.offsets):
+            raise LedgerError(f"{before.pid}: part {part.serial} has {file.count} lines for {len(part.offsets)} offsets")
+        parts.append(
+            Part(
+                kind=part.kind,
+                hour=part.hour,
+                path=decision.names[part.serial],
+                tmp=decision.uploaded[part.serial],
+                size=file.size,
+                raw=file.raw,
+                count=file.count,
+                sha256=file.sha256,
+                offsets=part.offsets,
+                min_time=part.min_time,
+                max_time=part.max_time,
+                reasons=part.reasons,
+            )
+        )
+    return Entry(
+        pid=before.pid,
+        seq=before.seq + 1,
+        prev=decision.head.sha256,
+        what="decide",
+        owner=owner.name,
+        epoch=before.epoch,
+        at=owner.clock(),
+        config=owner.config,
+        state=round_.state,
+        parts=tuple(parts),
+        closed=round_.closed,
+        gaps=round_.gaps,
+        dropped=round_.dropped,
+    )
+
+
+def publish(store: Store, entry: Entry) -> None:
+    """S5: every part of a decided entry to its final name.
+
+    Raises Stopped where the name is taken by another file, or the part is gone without having been
+    merged by a finisher.
+    """
+    for part in entry.parts:
+        final = f"{store.root}/{part.path}"
+        try:
+            store.publish(f"{store.root}/{part.tmp}", final)
+        except Exists:
+            status = store.stat(final)
+            if (status is None or status.length != part.size or status.is_dir) and not _finished(store, entry, part):
+                raise Stopped(
+                    f"{part.path} is there, but it is not what entry {entry.seq} of {entry.pid} decided",
+                    hint="someone else wrote it; move it away, logflume goes on by itself",
+                ) from None
+        except Missing:
+            if not _finished(store, entry, part):
+                raise Stopped(
+                    f"{part.path} was decided by entry {entry.seq} of {entry.pid}, and is neither there nor in tmp",
+                    hint="someone removed it; 'logflume reconcile' says what is missing",
+                ) from None
+
+
+def _finished(store: Store, entry: Entry, part: Part) -> bool:
+    """Whether a finisher has taken the part: then its hour has a plan or a marker."""
+    if part.kind is Kind.QUARANTINE:
+        return False
+    pid, window_ms = entry.pid, entry.state.window_ms
+    hour = layout.hour_path(pid.topic, part.hour, window_ms)
+    plan = layout.plan_path(pid.topic, pid.topic_id, part.hour, window_ms)
+    paths = [plan, f"{hour}/{layout.SUCCESS}", f"{hour}/{layout.INCOMPLETE}"]
+    return any(store.stat(f"{store.root}/{path}") is not None for path in paths)

@@ -1,0 +1,237 @@
+"""Values of a batch → event times and lines, or a reason for the quarantine.
+
+The whole batch is judged by a few calls that run in C: joined once, looked through for newlines and bad
+UTF-8, decoded as lines of JSON into one-field structs. Only a batch that fails one of these is looked at
+record by record; so one bad record costs its batch some time and never another record its fate.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+
+from logflume.config import TopicConfig
+from logflume.core.router import Rows
+from logflume.model import Batch, Reason
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+_APPEND = 2
+
+
+@dataclass(slots=True)
+class Lines:
+    """The values of a batch as lines without their newline; ``joined`` holds all of them when none is rejected."""
+
+    values: list[bytes]
+    joined: bytes | None
+
+
+def _from_iso(time: datetime) -> int:
+    return (time - _EPOCH) // _MS
+
+
+#: unit → (type in JSON for the fast path, to ms); a fraction of a millisecond is cut off
+_UNITS: dict[str, tuple[Any, Callable[[Any], int] | None]] = {
+    "ms": (int, None),
+    "s": (int | float, lambda time: int(time * 1000)),
+    "us": (int | float, lambda time: int(time // 1000)),
+    "ns": (int | float, lambda time: int(time // 1_000_000)),
+    "iso": (Annotated[datetime, msgspec.Meta(tz=True)], _from_iso),
+}
+
+
+def _decoder(path: list[str], kind: Any) -> tuple[msgspec.json.Decoder[Any], list[str]]:
+    """A decoder for objects with just the field at ``path``, and the attributes that lead to it."""
+    for depth, name in reversed(list(enumerate(path))):
+        # msgspec renames, since a JSON key need not be a Python name
+        kind = msgspec.defstruct(f"Level{depth}", [("v", kind)], rename={"v": name})
+    return msgspec.json.Decoder(kind), path
+
+
+class RecordReader:
+    """Reads batches of one topic as its configuration says; pure, usable from one thread."""
+
+    def __init__(self, topic: TopicConfig) -> None:
+        self._json = topic.format == "json"
+        self._limit = topic.max_record_bytes
+        self._source = topic.timestamp.source
+        self._path = (topic.timestamp.field or "").split(".") if self._source == "field" else []
+        self._to_ms: Callable[[Any], int] | None = None
+        kind: Any = None
+        if self._path:
+            kind, self._to_ms = _UNITS[topic.timestamp.unit or "ms"]
+            self._decoder, _ = _decoder(self._path, kind)
+        else:
+            self._decoder = msgspec.json.Decoder(msgspec.defstruct("AnyObject", []))
+        self._unit = topic.timestamp.unit
+
+    def read(self, batch: Batch) -> tuple[Rows, Lines]:
+        """The columns for the core and the lines for the spool; never raises for what a record holds."""
+        whole = self._whole(batch)
+        if whole is not None:
+            times, joined = whole
+            rejects: dict[int, Reason] = {}
+            lines = Lines(batch.values, joined)  # type: ignore[arg-type]  # joining proved: no tombstone
+            size = len(joined) + 1
+        else:
+            times, rejects, values = self._each(batch)
+            lines = Lines(values, None)
+            size = sum(map(len, values)) + len(values)
+        rows = Rows(
+            offsets=batch.offsets,
+            times=times,
+            kafka_times=batch.kafka_times,
+            rejects=rejects,
+            size=size,
+            next_offset=batch.next_offset,
+            leader_epoch=batch.leader_epoch,
+        )
+        return rows, lines
+
+    # -- all at once ------------------------------------------------------------------------------
+
+    def _whole(self, batch: Batch) -> tuple[list[int], bytes] | None:
+        values = batch.values
+        try:
+            joined = b"\n".join(values)  # type: ignore[arg-type]  # None raises, and means a tombstone
+        except TypeError:
+            return None
+        n = len(values)
+        if joined.count(b"\n") != n - 1 or (len(joined) > self._limit and max(map(len, values)) > self._limit):  # type: ignore[arg-type]
+            return None
+        times: list[int] | None = batch.kafka_times
+        if self._json:
+            times = self._json_times(joined, n, batch.kafka_times)
+        if times is None:
+            return None
+        if self._source == "append" and any(record.timestamp()[0] != _APPEND for record in batch.envelopes):
+            return None
+        if self._source == "create" and min(times) < 0:
+            return None
+        return times, joined
+
+    def _json_times(self, joined: bytes, n: int, kafka_times: list[int]) -> list[int] | None:
+        """Times of n lines that are one JSON object each, or None if they may not be.
+
+        ``decode_lines`` does not ask for a newline between two values. But where each line begins with
+        ``{`` and ends with ``}``, no value can go over the end of a line (after a ``}`` JSON has no ``{``
+        without a comma, and strings hold no raw newline), so n values from n lines are one each.
+        """
+        if not joined.startswith(b"{") or not joined.endswith(b"}") or joined.count(b"}\n{") != n - 1:
+            return None
+        if not joined.isascii():
+            try:
+                joined.decode()
+            except UnicodeDecodeError:
+                return None
+        try:
+            found = self._decoder.decode_lines(joined)
+            if len(found) != n:
+                return None
+            if not self._path:
+                return kafka_times
+            for _ in self._path[1:]:
+                found = [item.v for item in found]
+            if self._to_ms is None:
+                return [item.v for item in found]
+            convert = self._to_ms
+            return [convert(item.v) for item in found]
+        except (msgspec.DecodeError, RecursionError, OverflowError, ValueError):
+            return None
+
+    # -- one by one -------------------------------------------------------------------------------
+
+    def _each(self, batch: Batch) -> tuple[list[int], dict[int, Reason], list[bytes]]:
+        times, rejects, values = [], {}, []
+        for i, value in enumerate(batch.values):
+            found, line = self._one(value, batch, i)
+            if isinstance(found, Reason):
+                rejects[i] = found
+                found = 0
+            times.append(found)
+            values.append(line)
+        return times, rejects, values
+
+    def _one(self, value: bytes | None, batch: Batch, i: int) -> tuple[int | Reason, bytes]:
+        if value is None:
+            return Reason.TOMBSTONE, b""
+        if len(value) > self._limit:
+            return Reason.TOO_LARGE, value
+        body: Any = None
+        if self._json:
+            body = _json_object(value)
+            if isinstance(body, Reason):
+                return body, value
+            # In JSON that was found valid, raw line ends are only white space between tokens.
+            if b"\n" in value:
+                value = value.replace(b"\n", b" ").replace(b"\r", b" ")
+        elif b"\n" in value:
+            return Reason.NEWLINE, value
+        if self._source == "field":
+            return self._field_time(body), value
+        if self._source == "append" and batch.envelopes[i].timestamp()[0] != _APPEND:
+            return Reason.NOT_APPEND_TIME, value
+        time = batch.kafka_times[i]
+        return (time if time >= 0 else Reason.NO_TIME), value
+
+    def _field_time(self, body: Any) -> int | Reason:
+        for name in self._path:
+            if not isinstance(body, dict) or body.get(name) is None:
+                return Reason.NO_TIME
+            body = body[name]
+        if self._unit == "iso":
+            return _iso_time(body)
+        if isinstance(body, bool) or not isinstance(body, int | float) or not math.isfinite(body):
+            return Reason.BAD_TIME
+        try:
+            return int(body) if self._to_ms is None else self._to_ms(body)
+        except OverflowError:
+            return Reason.BAD_TIME
+
+
+def _iso_time(text: Any) -> int | Reason:
+    if not isinstance(text, str):
+        return Reason.BAD_TIME
+    try:
+        time = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        return Reason.BAD_TIME
+    return Reason.NAIVE_TIME if time.tzinfo is None else _from_iso(time)
+
+
+def _json_object(value: bytes) -> dict[str, Any] | Reason:
+    """The object, NaN and repeated keys included (D11: they pass unchanged), or why it is none."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return Reason.NOT_UTF8
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return Reason.BAD_JSON
+    return body if isinstance(body, dict) else Reason.NOT_OBJECT
+
+
+def quarantine_line(batch: Batch, i: int, reason: Reason) -> bytes:
+    """One JSON line that keeps everything of a record: key and value base64, null where there is none."""
+    key, value = batch.envelopes[i].key(), batch.values[i]
+    return json.dumps(
+        {
+            "topic": batch.topic,
+            "partition": batch.partition,
+            "offset": batch.offsets[i],
+            "timestamp": batch.kafka_times[i],
+            "reason": reason.value,
+            "key": None if key is None else base64.b64encode(key).decode(),
+            "value": None if value is None else base64.b64encode(value).decode(),
+        },
+        separators=(",", ":"),
+    ).encode()

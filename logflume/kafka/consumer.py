@@ -1,0 +1,340 @@
+"""``Source``: one Kafka consumer, owned by one thread, that reads only what it was told to start.
+
+How a partition is held back until its ledger is claimed (measured on Kafka 4.1.0, both protocols, see
+tests/kafka/test_groups.py): librdkafka keeps the group's assignment apart from the partitions it
+fetches. ``incremental_assign([])`` inside the assign callback answers the coordinator without fetching
+anything; the member owns the partition, heartbeats for it, and may start it minutes later, from outside
+the callback, at an exact offset. No pause and no seek is needed, and nothing is fetched in vain.
+
+librdkafka would also fetch a partition that is *not* owned, hence the check in ``start``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from logflume.errors import ConfigError
+from logflume.kafka import batches, options
+from logflume.kafka.events import (
+    Assigned,
+    ClientError,
+    CommitResult,
+    EndOfPartition,
+    Event,
+    Lost,
+    PartitionError,
+    Revoked,
+    TopicPart,
+)
+from logflume.kafka.failures import error_of, translate
+from logflume.kafka.static import StaticMember
+from logflume.log import get
+from logflume.model import Batch
+
+log = get(__name__)
+
+# consume() holds back every other call on the consumer, and waits all of it unless the batch is full.
+MAX_WAIT_S = 0.2
+
+Handler = Callable[[list[TopicPart]], None]
+
+
+def _ignore(parts: list[TopicPart]) -> None:
+    """A handler for owners that hold nothing worth finishing."""
+
+
+class Source:
+    """Batches and events of the partitions that this member owns and has started.
+
+    Every call comes from one thread. ``on_revoke`` and ``on_lost`` are called inside ``poll``, before the
+    partitions are given up: ``on_revoke`` may take seconds to finish what was handed over, within
+    ``max.poll.interval.ms``; neither may call ``poll`` or ``start``. What they raise, the next ``poll``
+    raises, after the records of this one were handed over.
+    """
+
+    def __init__(
+        self,
+        settings: options.Options,
+        topics: Sequence[str],
+        *,
+        static: StaticMember | None = None,
+        on_revoke: Handler = _ignore,
+        on_lost: Handler = _ignore,
+    ) -> None:
+        self._owned: set[TopicPart] = set()
+        self._assigned: set[TopicPart] = set()  # what librdkafka has: started, and not given up yet
+        self._positions: dict[TopicPart, int] = {}  # the live ones: assigned, and not stopped
+        self._paused: set[TopicPart] = set()
+        self._topics: set[str] = set()
+        self._out: list[Batch | Event] = []
+        self._raised: BaseException | None = None
+        self._closing = False
+        self._on_revoke, self._on_lost = on_revoke, on_lost
+        self._static = static
+        try:
+            self._client = Consumer(
+                {
+                    **options.for_consumer(settings),
+                    "error_cb": self._client_failed,
+                    "on_commit": self._commit_done,
+                },
+                logger=options.CLIENT_LOG,
+            )
+            if static is None:
+                self._client.subscribe(
+                    list(topics),
+                    on_assign=self._assign_called,
+                    on_revoke=self._revoke_called,
+                    on_lost=self._lost_called,
+                )
+        except KafkaException as failure:
+            raise ConfigError([f"[kafka]: {error_of(failure).str()}"]) from failure
+
+    # Reading
+
+    def poll(self, timeout_s: float, max_records: int) -> list[Batch | Event]:
+        """What came within ``timeout_s`` (at most 0.2 s): batches and events, in order per partition.
+
+        A batch's ``next_offset`` is its last offset + 1; markers behind it show in ``EndOfPartition``.
+        """
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
+        if self._static is not None and (found := self._static.discover(self._client, self._out)):
+            self._owned.update(found)
+            self._out.append(Assigned(found))
+        try:
+            messages = self._client.consume(max_records, min(timeout_s, MAX_WAIT_S))
+        except BaseException as failure:
+            # librdkafka's position has moved past records that nobody got: take them again.
+            self._rewind()
+            if not isinstance(failure, KafkaException):
+                raise
+            messages = []
+            self._client_failed(error_of(failure))
+        if messages:
+            self._sort(messages)
+        out, self._out = self._out, []
+        return out
+
+    def _sort(self, messages: list[Message]) -> None:
+        """Batches and error events out of one list of messages, in its order."""
+        errors = list(map(Message.error, messages))
+        if not any(errors):  # not errors.count(None): comparing a KafkaError with None raises
+            self._hand_over(messages)
+            return
+        start = 0
+        for index, error in enumerate(errors):
+            if error is not None:
+                self._hand_over(messages[start:index])
+                self._error_read(messages[index], error)
+                start = index + 1
+        self._hand_over(messages[start:])
+
+    def _hand_over(self, messages: list[Message]) -> None:
+        if not messages:
+            return
+        for part, records in batches.groups(messages, one_topic=len(self._topics) == 1):
+            position = self._positions.get(part)
+            if position is None:
+                continue  # read before a revoke in this same call, or stopped
+            made = batches.batch(part, records)
+            offsets = made.offsets
+            if offsets[0] < position or offsets[-1] - offsets[0] < len(offsets) - 1:
+                fresh = batches.increasing(position, records)
+                repeated = len(records) - len(fresh)
+                log.warning("repeated records dropped", topic=part[0], partition=part[1], records=repeated)
+                if not fresh:
+                    continue
+                made = batches.batch(part, fresh)
+            self._positions[part] = made.next_offset
+            self._out.append(made)
+
+    def _error_read(self, message: Message, error: KafkaError) -> None:
+        part = batches.key(message)
+        if not part[0]:
+            self._client_failed(error)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            if part in self._positions:
+                offset = max(self._positions[part], message.offset() or 0)
+                self._positions[part] = offset
+                self._out.append(EndOfPartition(*part, offset))
+        elif part[1] < 0 or part in self._positions:
+            self._out.append(PartitionError(*part, error.name(), error.str(), error.retriable()))
+
+    def _rewind(self) -> None:
+        """Fetch every live partition again from the position of what was handed over."""
+        live = [TopicPartition(*part, offset) for part, offset in self._positions.items()]
+        self._client.incremental_unassign(live)
+        self._client.incremental_assign(live)
+        self._client.pause([TopicPartition(*part) for part in self._paused])
+
+    # Partitions
+
+    def start(self, topic: str, partition: int, offset: int, leader_epoch: int = -1) -> None:
+        """Read an owned partition from ``offset``; again, if it was started before.
+
+        With the leader epoch of the record before ``offset`` the broker is asked whether the log was
+        truncated below it, and a ``PartitionError`` tells (K9).
+        """
+        part = (topic, partition)
+        if part not in self._owned:
+            raise ValueError(f"{topic}/{partition} is not assigned to this member")
+        here = TopicPartition(topic, partition, offset, leader_epoch=leader_epoch)
+        try:
+            if part in self._assigned:
+                self._forget([part])
+                self._client.incremental_unassign([here])
+            self._client.incremental_assign([here])
+            # A pause outlives the assignment, whether of stop() or from before a rebalance.
+            self._client.resume([here])
+        except KafkaException as failure:
+            raise translate(error_of(failure), f"start reading {topic}/{partition}") from failure
+        self._assigned.add(part)
+        self._positions[part] = offset
+        self._topics.add(topic)
+
+    def stop(self, topic: str, partition: int) -> None:
+        """Read no more of a partition, and stay its owner. ``start`` begins anew.
+
+        Paused, not unassigned: an unassign that meets a rebalance whose callback still waits in the queue
+        would count as the answer to it, and give partitions away before ``on_revoke``.
+        """
+        part = (topic, partition)
+        if self._positions.pop(part, None) is not None:
+            self._client.pause([TopicPartition(topic, partition)])
+            self._paused.discard(part)
+
+    def pause(self, parts: Iterable[TopicPart]) -> None:
+        """Hold partitions back. It throws away what was prefetched, so do it rarely, with hysteresis."""
+        fresh = [part for part in parts if part in self._positions and part not in self._paused]
+        if fresh:
+            self._client.pause([TopicPartition(*part) for part in fresh])
+            self._paused.update(fresh)
+
+    def resume(self, parts: Iterable[TopicPart]) -> None:
+        held = [part for part in parts if part in self._paused]
+        if held:
+            self._client.resume([TopicPartition(*part) for part in held])
+            self._paused.difference_update(held)
+
+    @property
+    def owned(self) -> frozenset[TopicPart]:
+        return frozenset(self._owned)
+
+    @property
+    def positions(self) -> Mapping[TopicPart, int]:
+        """Per live partition the offset after all that was handed over."""
+        return self._positions
+
+    def high_watermark(self, topic: str, partition: int) -> int | None:
+        """The end of the log as of the last fetch, without asking the broker; None if not yet known."""
+        _, high = self._client.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+        return high if high >= 0 else None
+
+    # Offsets at the broker: hints, never the truth
+
+    def commit_async(self, offsets: Mapping[TopicPart, tuple[int, int, str]]) -> None:
+        """Commit offset, leader epoch (-1 unknown) and metadata (≤ 4,096 bytes) of each partition.
+
+        Never raises for what the broker says: a later ``poll`` hands over a ``CommitResult``.
+        """
+        wanted = [
+            TopicPartition(*part, offset, metadata, epoch)
+            for part, (offset, epoch, metadata) in offsets.items()
+        ]
+        try:
+            self._client.commit(offsets=wanted, asynchronous=True)
+        except KafkaException as failure:
+            self._commit_done(error_of(failure), wanted)
+
+    def committed(
+        self, parts: Iterable[TopicPart], timeout_s: float
+    ) -> dict[TopicPart, tuple[int, int, str]]:
+        """Committed offset, leader epoch and metadata of those partitions that have one."""
+        what = "read committed offsets"
+        try:
+            asked = [TopicPartition(*part) for part in parts]
+            answers = self._client.committed(asked, timeout=timeout_s)
+        except KafkaException as failure:
+            raise translate(error_of(failure), what) from failure
+        found = {}
+        for answer in answers:
+            if answer.error is not None:
+                raise translate(answer.error, f"{what} of {answer.topic}/{answer.partition}")
+            if answer.offset >= 0:
+                epoch = answer.leader_epoch
+                found[answer.topic, answer.partition] = (
+                    answer.offset,
+                    -1 if epoch is None else epoch,
+                    answer.metadata or "",
+                )
+        return found
+
+    def close(self, timeout_s: float) -> bool:
+        """Leave the group; False if that took longer, in which case the process should end.
+
+        Gives everything up without calling ``on_revoke``: finish first. librdkafka's close has no bound of
+        its own, so it runs in a thread that may be left behind.
+        """
+        self._closing = True
+        closer = threading.Thread(target=self._client.close, name="kafka-close", daemon=True)
+        closer.start()
+        closer.join(timeout_s)
+        return not closer.is_alive()
+
+    # Callbacks, inside consume(). One that raises would destroy the records of that call.
+
+    def _assign_called(self, client: Consumer, partitions: list[TopicPartition]) -> None:
+        parts = [(p.topic, p.partition) for p in partitions]
+        client.incremental_assign([])
+        self._owned.update(parts)
+        if parts:
+            self._out.append(Assigned(parts))
+
+    def _revoke_called(self, client: Consumer, partitions: list[TopicPartition]) -> None:
+        parts = self._give_up(client, partitions, self._on_revoke)
+        self._out.append(Revoked(parts))
+
+    def _lost_called(self, client: Consumer, partitions: list[TopicPartition]) -> None:
+        parts = self._give_up(client, partitions, self._on_lost)
+        self._out.append(Lost(parts))
+
+    def _give_up(
+        self, client: Consumer, partitions: list[TopicPartition], handler: Handler
+    ) -> list[TopicPart]:
+        parts = [(p.topic, p.partition) for p in partitions]
+        try:
+            if not self._closing:
+                handler(parts)
+        except BaseException as failure:
+            log.exception("giving up partitions failed", partitions=parts)
+            self._raised = failure
+        # Only what was started is in librdkafka's assignment; an empty list still answers the group.
+        client.incremental_unassign([TopicPartition(*part) for part in parts if part in self._assigned])
+        self._forget(parts)
+        self._owned.difference_update(parts)
+        return parts
+
+    def _forget(self, parts: Iterable[TopicPart]) -> None:
+        for part in parts:
+            self._assigned.discard(part)
+            self._paused.discard(part)
+            self._positions.pop(part, None)
+        self._topics = {topic for topic, _ in self._assigned}
+
+    def _client_failed(self, error: KafkaError) -> None:
+        self._out.append(ClientError(error.name(), error.str(), error.fatal()))
+
+    def _commit_done(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        result = CommitResult()
+        for p in partitions:
+            failed = p.error or error
+            if failed is None:
+                result.committed[p.topic, p.partition] = p.offset
+            else:
+                result.failed[p.topic, p.partition] = failed.name()
+        self._out.append(result)

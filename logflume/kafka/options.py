@@ -1,0 +1,55 @@
+"""librdkafka's options: what the operator may say, what logflume insists on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from logflume.kafka.names import INTERNAL
+
+Options = Mapping[str, str | int | bool]
+
+# librdkafka's own log lines and connection troubles; served inside poll, so on the owner's thread.
+CLIENT_LOG = logging.getLogger("logflume.kafka.client")
+
+_DEFAULTS: dict[str, str | int | bool] = {
+    # A full local queue pauses fetching for this long; the default of 1000 costs 70 % of the throughput.
+    "fetch.queue.backoff.ms": 10,
+    # librdkafka's 64 MiB is per consumer, but written down since memory must have a bound.
+    "queued.max.messages.kbytes": 64 * 1024,
+    # How long a new partition, or a new topic of a pattern, stays unseen (K11); default 5 min.
+    "topic.metadata.refresh.interval.ms": 30_000,
+}
+
+_INSISTED: dict[str, str | int | bool] = {
+    "enable.auto.commit": False,  # only what HDFS proves is committed
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",  # else lost offsets are skipped in silence (K8)
+    "check.crcs": True,  # off by default, costs nothing measurable
+    "enable.partition.eof": True,
+}
+
+# What an AdminClient shares with a consumer; it warns about every other option.
+_CONNECTION = tuple(
+    """
+    bootstrap. security. ssl. sasl. enable.ssl. enable.sasl. enable.metrics. https. socket. client. broker.
+    connections. reconnect. retry. metadata. receive. api.version. log. debug
+    """.split()
+)
+
+
+def for_consumer(options: Options) -> dict[str, str | int | bool]:
+    made = {
+        **_DEFAULTS,
+        **options,
+        **_INSISTED,
+        "topic.blacklist": ",".join(f"^{name}$" for name in INTERNAL),
+    }
+    if made.get("group.protocol", "classic") == "classic":
+        # With KIP-848 the broker assigns, and librdkafka refuses the option.
+        made["partition.assignment.strategy"] = "cooperative-sticky"
+    return made
+
+
+def for_admin(options: Options) -> dict[str, str | int | float | bool]:
+    return {name: value for name, value in options.items() if name.startswith(_CONNECTION)}

@@ -1,0 +1,129 @@
+"""``Topics``: questions about topics, answered within a deadline; usable from any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from typing import TypeVar
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # imported there, not declared as exported
+    AdminClient,
+    ConfigResource,
+    OffsetSpec,
+)
+
+from logflume.errors import Unreachable
+from logflume.kafka import options
+from logflume.kafka.events import TopicPart
+from logflume.kafka.failures import error_of, translate
+from logflume.kafka.names import Wanted
+
+Answer = TypeVar("Answer")
+
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # not annotated there
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+# librdkafka's mock broker (see ``embedded``) has no topic ids and says so by a time-out. It alone names
+# its cluster this way; a real cluster id is a base64 UUID of 22 characters.
+MOCK_CLUSTER = "mockCluster"
+MOCK_TOPIC_ID = "mock"
+
+# librdkafka ends a request by itself; this much later the future is given up as well.
+GRACE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as the brokers know it now; a re-created one has another ``topic_id`` (K10)."""
+
+    name: str
+    topic_id: str
+    partitions: list[int]
+
+
+class Topics:
+    """Every call raises ``Unreachable``, ``Refused`` or ``UnknownTopic`` within about ``timeout_s``."""
+
+    def __init__(self, settings: options.Options, *, timeout_s: float = 10.0) -> None:
+        self._client = AdminClient(options.for_admin(settings), logger=options.CLIENT_LOG)
+        self._timeout_s = timeout_s
+
+    def topic(self, name: str) -> Topic:
+        what = f"look up topic {name}"
+        if self._is_mock():
+            known = self._now(what, lambda: self._client.list_topics(name, timeout=self._timeout_s))
+            return Topic(name, MOCK_TOPIC_ID, sorted(known.topics[name].partitions))
+        asked = self._now(
+            what,
+            lambda: self._client.describe_topics(TopicCollection([name]), request_timeout=self._timeout_s),
+        )
+        described = self._result(what, asked[name])
+        return Topic(name, str(described.topic_id), sorted(p.id for p in described.partitions))
+
+    def list_topics(self, patterns: Sequence[str]) -> list[str]:
+        """Existing topics that are named, or match a pattern ("^…"); Kafka's own only by name."""
+        known = self._now("list topics", lambda: self._client.list_topics(timeout=self._timeout_s))
+        wanted = Wanted(patterns)
+        return sorted(topic for topic in known.topics if topic in wanted)
+
+    def has_append_time(self, name: str) -> bool:
+        """Whether the broker stamps the topic's records (``message.timestamp.type=LogAppendTime``)."""
+        what = f"read the configuration of topic {name}"
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+        asked = self._now(
+            what,
+            lambda: self._client.describe_configs([resource], request_timeout=self._timeout_s),
+        )
+        entries = self._result(what, asked[resource])
+        return bool(entries["message.timestamp.type"].value == "LogAppendTime")
+
+    def start_offsets(self, parts: Iterable[TopicPart]) -> dict[TopicPart, int]:
+        return self._offsets("read start offsets", parts, _EARLIEST, committed=True)
+
+    def end_offsets(self, parts: Iterable[TopicPart], *, read_committed: bool = True) -> dict[TopicPart, int]:
+        """The offset after the last record; with ``read_committed``, before the first open transaction."""
+        return self._offsets("read end offsets", parts, _LATEST, committed=read_committed)
+
+    def offsets_for_time(self, parts: Iterable[TopicPart], time_ms: int) -> dict[TopicPart, int | None]:
+        """The first offset with a Kafka time of ``time_ms`` or later; None where there is none."""
+        found = self._offsets(
+            "read offsets by time", parts, OffsetSpec.for_timestamp(time_ms), committed=True
+        )
+        return {part: offset if offset >= 0 else None for part, offset in found.items()}
+
+    def _offsets(
+        self, what: str, parts: Iterable[TopicPart], spec: OffsetSpec, *, committed: bool
+    ) -> dict[TopicPart, int]:
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        wanted = {TopicPartition(*part): spec for part in parts}
+        if not wanted:
+            return {}
+        asked = self._now(
+            what,
+            lambda: self._client.list_offsets(wanted, isolation_level=level, request_timeout=self._timeout_s),
+        )
+        return {
+            (p.topic, p.partition): self._result(f"{what} of {p.topic}/{p.partition}", future).offset
+            for p, future in asked.items()
+        }
+
+    def _is_mock(self) -> bool:
+        cluster = self._now("read the cluster's id", lambda: self._client.cluster_id(timeout=self._timeout_s))
+        return cluster.startswith(MOCK_CLUSTER)
+
+    def _now(self, what: str, call: Callable[[], Answer]) -> Answer:
+        try:
+            return call()
+        except KafkaException as failure:
+            raise translate(error_of(failure), what) from failure
+
+    def _result(self, what: str, future: Future[Answer]) -> Answer:
+        try:
+            return future.result(self._timeout_s + GRACE_S)
+        except KafkaException as failure:
+            raise translate(error_of(failure), what) from failure
+        except FutureTimeout as failure:
+            raise Unreachable(f"{what}: no answer in {self._timeout_s:g} s") from failure

@@ -20,6 +20,7 @@ from logflume.core import layout, ledger
 from logflume.core.ledger import Entry, Head, Part
 from logflume.core.router import Round
 from logflume.errors import Exists, Fenced, LedgerError, Missing, Stopped, StoreError, Unreachable
+from logflume.finish import run
 from logflume.model import Kind, PartitionId
 from logflume.spool.spool import SpoolFile
 from logflume.store.base import Store
@@ -283,25 +284,30 @@ def publish(store: Store, entry: Entry) -> None:
             store.publish(f"{store.root}/{part.tmp}", final)
         except Exists:
             status = store.stat(final)
-            if (status is None or status.length != part.size or status.is_dir) and not _finished(store, entry, part):
+            whole = status is not None and status.length == part.size and not status.is_dir
+            if not whole and not _taken_further(store, entry, part):
                 raise Stopped(
                     f"{part.path} is there, but it is not what entry {entry.seq} of {entry.pid} decided",
                     hint="someone else wrote it; move it away, logflume goes on by itself",
                 ) from None
         except Missing:
-            if not _finished(store, entry, part):
+            if not _taken_further(store, entry, part):
                 raise Stopped(
                     f"{part.path} was decided by entry {entry.seq} of {entry.pid}, and is neither there nor in tmp",
                     hint="someone removed it; 'logflume reconcile' says what is missing",
                 ) from None
 
 
-def _finished(store: Store, entry: Entry, part: Part) -> bool:
-    """Whether a finisher has taken the part: then its hour has a plan or a marker."""
-    if part.kind is Kind.QUARANTINE:
-        return False
+        run.reveal_appended_part(store, entry.pid, part, entry.state.window_ms)
+
+
+def _taken_further(store: Store, entry: Entry, part: Part) -> bool:
+    """Whether a finisher has taken a published part on: its hour has a plan or a marker, or it was revealed."""
     pid, window_ms = entry.pid, entry.state.window_ms
-    hour = layout.hour_path(pid.topic, part.hour, window_ms)
-    plan = layout.plan_path(pid.topic, pid.topic_id, part.hour, window_ms)
-    paths = [plan, f"{hour}/{layout.SUCCESS}", f"{hour}/{layout.INCOMPLETE}"]
-    return any(store.stat(f"{store.root}/{path}") is not None for path in paths)
+    if part.kind is Kind.HOUR:
+        plan = layout.plan_path(pid.topic, pid.topic_id, part.hour, window_ms)
+        hour = layout.hour_path(pid.topic, part.hour, window_ms)
+        return store.stat(f"{store.root}/{plan}") is not None or run.marked(store, f"{store.root}/{hour}")
+    directory, name = part.path.rsplit("/", 1)
+    revealed = store.stat(f"{store.root}/{directory}/{name.removeprefix('_')}")
+    return name.startswith("_") and revealed is not None and revealed.length == part.size

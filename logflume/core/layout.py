@@ -117,6 +117,19 @@ def hour_path(topic: str, hour: int, window_ms: int, kind: Kind = Kind.HOUR) -> 
     return f"{tree(kind, topic)}/{hour_directory(hour, window_ms)}"
 
 
+def part_path(
+    pid: PartitionId, kind: Kind, hour: int, first: int, window_ms: int, ext: str, *, early: bool, append: bool
+) -> str:
+    """Where a decided part goes. ``early``: hours show their parts at once; ``append``: late parts go to the hour.
+
+    Quarantined records are JSON whatever the topic's format: their caller gives ``ext`` accordingly.
+    """
+    appended = append and kind is Kind.LATE
+    hidden = appended or (kind is Kind.HOUR and not early)
+    directory = hour_path(pid.topic, hour, window_ms, Kind.HOUR if appended else kind)
+    return f"{directory}/{PartName(pid.partition, first, hidden, appended).file_name(ext)}"
+
+
 def finished_name(topic: str, index: int, count: int, ext: str) -> str:
     return f"{topic}-{index:05d}-of-{count:05d}{ext}"
 

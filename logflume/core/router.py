@@ -330,7 +330,8 @@ class Router:
     def _unfinished(self, hours: list[int], seq: int) -> dict[int, int]:
         """From which entry on a finisher has to read for each hour it may still have to finish."""
         window, done = self.rules.window_ms, self.finished_until
-        closed = [closing.until - window if closing.since is None else closing.since for closing in self.closed]
+        # by the last hour it closes: until that one is finished the closing has to be found
+        closed = [closing.until - window for closing in self.closed]
         first = dict(self.state.unfinished)
         for hour in [*hours, *closed]:
             first.setdefault(hour, seq)

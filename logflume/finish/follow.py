@@ -1,0 +1,189 @@
+"""Which hours are due: the ledgers of all partitions of a topic, followed entry by entry.
+
+The owner of the topic's lowest partition finishes its hours. That is no lock, only a way not to do the
+same work twice: an hour needs that partition to be closed anyway, so whoever can close it can finish it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from logflume import commit
+from logflume.config import TopicConfig
+from logflume.core.ledger import Closing, Entry, Head, Part
+from logflume.errors import LedgerError, Missing
+from logflume.finish.plan import PartitionHour, Plan, make_plan
+from logflume.model import Kind, PartitionId
+from logflume.store.base import Store
+
+
+@dataclass(slots=True)
+class _Chain:
+    head: Head
+    parts: dict[int, list[Part]] = field(default_factory=dict)
+    closings: list[Closing] = field(default_factory=list)
+
+    def take(self, entry: Entry) -> None:
+        for part in entry.parts:
+            if part.kind is Kind.HOUR:
+                self.parts.setdefault(part.hour, []).append(part)
+        self.closings.extend(entry.closed)
+
+    def forget(self, until: int, window_ms: int) -> None:
+        """Drop what belongs to hours that end at or before ``until``."""
+        self.parts = {hour: parts for hour, parts in self.parts.items() if hour + window_ms > until}
+        self.closings = [closing for closing in self.closings if closing.until > until]
+
+
+class TopicFollower:
+    """All chains of one topic id. ``feed`` from any thread; everything else from one thread at a time."""
+
+    def __init__(self, store: Store, topic: str, topic_id: str, config: TopicConfig, pool: Executor) -> None:
+        self.topic, self.topic_id = topic, topic_id
+        self.finished_until: int | None = None
+        self._store, self._config, self._pool = store, config, pool
+        self._chains: dict[int, _Chain] = {}
+        self._finished: set[int] = set()
+        self._fed: dict[int, list[Head]] = {}
+        self._lock = threading.Lock()
+
+    def feed(self, heads: Iterable[Head]) -> None:
+        """Entries this process wrote itself: they need not be read."""
+        with self._lock:
+            for head in heads:
+                self._fed.setdefault(head.entry.pid.partition, []).append(head)
+
+    def heads(self) -> dict[int, Head]:
+        return {number: chain.head for number, chain in self._chains.items()}
+
+    # -- following --------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Read what was appended to the chains. Raises store errors and LedgerError."""
+        with self._lock:
+            fed, self._fed = self._fed, {}
+        known: list[PartitionId] = []
+        # A partition that is added closes what the others had closed *after* its chain was there to be listed.
+        # So the chains are listed again after all were read: one that is not seen then cannot add to what
+        # was closed in what was read.
+        while (now := commit.chains(self._store, self.topic, self.topic_id)) != known:
+            known = now
+            for pid, chain in zip(known, self._pool.map(lambda pid: self._advance(pid, fed), known), strict=True):
+                if chain is not None:
+                    self._chains[pid.partition] = chain
+
+    def _advance(self, pid: PartitionId, fed: dict[int, list[Head]]) -> _Chain | None:
+        chain = self._chains.get(pid.partition)
+        if chain is None:
+            chain = self._load(pid)
+            if chain is None:
+                return None
+        own = {head.entry.seq: head for head in fed.get(pid.partition, ())}
+        while True:
+            after = own.get(chain.head.entry.seq + 1)
+            if after is None or after.entry.prev != chain.head.sha256:
+                after = None if own and chain.head.entry.seq >= max(own) else commit.next_entry(self._store, chain.head)
+            if after is None:
+                return chain
+            chain.take(after.entry)
+            chain.head = after
+
+    def _load(self, pid: PartitionId) -> _Chain | None:
+        head = commit.read_head(self._store, pid)
+        if head is None:
+            return None
+        chain = _Chain(head)
+        for seq in range(min(head.state.unfinished.values(), default=head.entry.seq), head.entry.seq):
+            chain.take(commit.read_entry(self._store, pid, seq).entry)
+        chain.take(head.entry)
+        return chain
+
+    # -- what is due ------------------------------------------------------------------------------
+
+    @property
+    def closed_until(self) -> int | None:
+        """Hours that end at or before this are closed by every partition; None while one has closed none."""
+        try:
+            first = commit.first_partitions(self._store, self.topic, self.topic_id, None)
+        except Missing:
+            return None
+        if any(number not in self._chains for number in range(first)):
+            return None
+        frontiers = [chain.head.state.frontier for chain in self._chains.values()]
+        known = [frontier for frontier in frontiers if frontier is not None]
+        return min(known) if known and len(known) == len(frontiers) else None
+
+    def due(self, limit: int) -> list[Plan]:
+        """Plans of at most ``limit`` hours that every partition closed and that are not known to be finished.
+
+        Those with records come first: a jump of a year leaves thousands of empty hours to be marked.
+        """
+        until = self.closed_until
+        firsts = [chain.head.state.first_hour for chain in self._chains.values()]
+        begins = [hour for hour in firsts if hour is not None]
+        if until is None or not begins:
+            return []
+        window = self._config.window_ms
+        start = max(min(begins), self._start_of_unfinished() or min(begins))
+        hours = [hour for hour in range(start, until, window) if hour not in self._finished]
+        hours.sort(key=lambda hour: (not any(hour in chain.parts for chain in self._chains.values()), hour))
+        return [self._plan(hour) for hour in hours[:limit]]
+
+    def _start_of_unfinished(self) -> int | None:
+        if self.finished_until is None:
+            lowest = self._chains[min(self._chains)].head.state.finished_until
+            self.finished_until = lowest
+        return self.finished_until
+
+    def _plan(self, hour: int) -> Plan:
+        end = hour + self._config.window_ms
+        partitions = {}
+        for number, chain in self._chains.items():
+            state = chain.head.state
+            closing = next((closing for closing in chain.closings if closing.covers(end)), None)
+            if closing is None:
+                raise LedgerError(f"{chain.head.entry.pid}: no entry says where {hour} was closed")
+            partitions[number] = PartitionHour(
+                parts=tuple(chain.parts.get(hour, ())),
+                closing=closing,
+                unknown=tuple(blind.reason for blind in state.blind if blind.covers(hour)),
+                late=state.late,
+                quarantined=state.quarantined,
+                dropped=state.dropped,
+            )
+        return make_plan(
+            self.topic,
+            self.topic_id,
+            hour,
+            self._config.window_ms,
+            partitions,
+            target_bytes=self._config.target_bytes,
+            reveal=self._config.reveal,
+        )
+
+    def finished(self, hour: int) -> None:
+        """The hour is marked: forget it, and move ``finished_until`` over all that are done in a row."""
+        window = self._config.window_ms
+        self._finished.add(hour)
+        begins = [chain.head.state.first_hour for chain in self._chains.values() if chain.head.state.first_hour is not None]
+        at = max(min(begins, default=hour), self.finished_until or 0)
+        while at in self._finished:
+            self._finished.discard(at)
+            at += window
+        self.finished_until = at
+        for chain in self._chains.values():
+            chain.forget(at, window)
+
+
+def finish_due(
+    follower: TopicFollower, finish: Callable[[Plan], object], *, limit: int = 64
+) -> list[tuple[Plan, object]]:
+    """Finish up to ``limit`` due hours in order; returns each with what ``finish`` gave. Raises what it raises."""
+    done = []
+    for plan in follower.due(limit):
+        done.append((plan, finish(plan)))
+        follower.finished(plan.hour)
+    return done

@@ -1,0 +1,200 @@
+"""Carrying a plan out: S7a to S7d. Every function may be repeated, and run by several processes at once."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from logflume.core import layout
+from logflume.core.ledger import Part
+from logflume.errors import Exists, Missing, Stopped, StoreError, Unreachable
+from logflume.finish import plan as plans
+from logflume.finish.plan import File, Plan
+from logflume.model import Kind, PartitionId
+from logflume.store.base import Store
+
+#: sources in one concat: some hundreds keep the request line below the server's 64 KiB
+CONCAT_SOURCES = 300
+#: how often a merge looks again after an answer it did not expect before it gives up for this time
+LOOKS = 5
+
+
+def finish(store: Store, wanted: Plan) -> Plan | None:
+    """S7 for one hour; returns the plan carried out, None when the hour had been marked before.
+
+    Raises Stopped where files contradict the plan, store errors after which the same call goes on.
+    """
+    directory = f"{store.root}/{wanted.directory}"
+    if marked(store, directory):
+        return None
+    plan = put_plan(store, wanted)
+    path = _plan_path(store, plan)
+    if marked(store, directory):
+        # Another finisher marked the hour and removed its plan before ours was put: ours was never due.
+        store.delete(path)
+        return None
+    publish_left(store, plan)
+    for file in plan.files:
+        merge_and_reveal(store, plan, file)
+    sweep(store, plan)
+    mark(store, plan)
+    reveal_appended(store, plan.directory)
+    store.delete(path)
+    return plan
+
+
+def marked(store: Store, directory: str) -> bool:
+    return any(store.stat(f"{directory}/{name}") is not None for name in (layout.SUCCESS, layout.INCOMPLETE))
+
+
+def _plan_path(store: Store, plan: Plan) -> str:
+    return f"{store.root}/{layout.plan_path(plan.topic, plan.topic_id, plan.hour, plan.window_ms)}"
+
+
+def _tmp(store: Store, plan: Plan) -> str:
+    return f"{store.root}/{layout.topic_directory(plan.topic, plan.topic_id)}/tmp/{uuid.uuid4().hex}"
+
+
+def put_plan(store: Store, wanted: Plan) -> Plan:
+    """S7a: the plan that holds for this hour, ours or that of whoever was first."""
+    path = _plan_path(store, wanted)
+    data = plans.encode(wanted)
+    try:
+        if store.put_if_absent(path, data, _tmp(store, wanted)):
+            return wanted
+    except (StoreError, Unreachable):
+        if store.stat(path) is None:
+            raise
+    return plans.decode(store.read(path))
+
+
+def publish_left(store: Store, plan: Plan) -> None:
+    """Parts that are decided but still in tmp: their owner died, or is slower than we are."""
+    there = {status.name for status in store.list(f"{store.root}/{plan.directory}")}
+    revealed = {part.path for file in plan.files if file.name in there for part in file.parts}
+    for file in plan.files:
+        for part in file.parts:
+            if part.path.rsplit("/", 1)[1] in there or part.path in revealed:
+                continue
+            try:
+                store.publish(f"{store.root}/{part.tmp}", f"{store.root}/{part.path}")
+            except (Exists, Missing):
+                # published by its owner meanwhile, or merged already: the lengths below tell
+                continue
+
+
+def merge_and_reveal(store: Store, plan: Plan, file: File) -> None:
+    """S7b and S7c for one file."""
+    directory = f"{store.root}/{plan.directory}"
+    final = f"{directory}/{file.name}"
+    first = f"{store.root}/{file.parts[0].path}"
+    if plan.reveal == "early":
+        _expect(store, final, file.size)
+    elif len(file.parts) == 1 or store.can_concat:
+        if merge(store, first, file.parts):
+            reveal(store, first, final, file.size)
+        else:
+            _expect(store, final, file.size)
+    elif not _has(store, final, file.size):
+        tmp = _tmp(store, plan)
+        length = store.join([f"{store.root}/{part.path}" for part in file.parts], tmp)
+        if length != file.size:
+            raise StoreError(f"joining {file.name} gave {length} bytes instead of {file.size}")
+        reveal(store, tmp, final, file.size)
+
+
+def merge(store: Store, first: str, parts: Sequence[Part]) -> bool:
+    """S7b: append all parts to the first one; False when the first is gone, that is, revealed.
+
+    The first part's length says how far an earlier attempt came, ours or another's: concat is one
+    transaction, so it is always the sum of some leading parts.
+    """
+    ends = [0]
+    for part in parts:
+        ends.append(ends[-1] + part.size)
+    for _ in range(LOOKS):
+        status = store.stat(first)
+        if status is None:
+            return False
+        if status.length not in ends:
+            raise Stopped(
+                f"{first} has {status.length} bytes, which no part of its plan explains",
+                hint="someone else wrote it; run 'logflume reconcile'",
+            )
+        done = ends.index(status.length)
+        if done == len(parts):
+            return True
+        rest = [f"{store.root}/{part.path}" for part in parts[done : done + CONCAT_SOURCES]]
+        try:
+            store.concat(first, rest)
+        except Missing:
+            # another finisher did it just now, or a part is really gone: the length tells
+            continue
+    status = store.stat(first)
+    if status is None:
+        return False
+    if status.length != ends[-1]:
+        raise Stopped(
+            f"{first} cannot be merged: it stays at {status.length} of {ends[-1]} bytes, a part is missing",
+            hint="run 'logflume reconcile': it names the missing part",
+        )
+    return True
+
+
+def reveal(store: Store, hidden: str, final: str, size: int) -> None:
+    """S7c: the visible name, without overwriting; whoever was first, the file must have the planned length."""
+    try:
+        store.publish(hidden, final)
+    except (Exists, Missing):
+        # done by another finisher, or by our own call whose reply was lost
+        _expect(store, final, size)
+
+
+def _has(store: Store, path: str, size: int) -> bool:
+    status = store.stat(path)
+    return status is not None and not status.is_dir and status.length == size
+
+
+def _expect(store: Store, path: str, size: int) -> None:
+    status = store.stat(path)
+    if status is None or status.is_dir or status.length != size:
+        found = "is missing" if status is None else f"has {status.length} bytes"
+        raise Stopped(
+            f"{path} {found}, and {size} bytes were decided for it",
+            hint="run 'logflume reconcile': it says what is missing and how to get it back",
+        )
+
+
+def sweep(store: Store, plan: Plan) -> None:
+    """Remove what copying leaves: parts that the revealed files hold already. (After concat there are none.)"""
+    if plan.reveal == "early":
+        return
+    named = {part.path.rsplit("/", 1)[1] for file in plan.files for part in file.parts}
+    for status in store.list(f"{store.root}/{plan.directory}"):
+        if status.name in named:
+            store.delete(status.path)
+
+
+def mark(store: Store, plan: Plan) -> None:
+    """S7d: the marker, whose bytes are the plan's."""
+    path = f"{store.root}/{plan.directory}/{plan.marker}"
+    try:
+        store.put_if_absent(path, plans.encode(plan), _tmp(store, plan))
+    except (StoreError, Unreachable):
+        if store.stat(path) is None:
+            raise
+
+
+def reveal_appended(store: Store, directory: str) -> None:
+    """Late parts that the policy ``late = "append"`` adds show only beside a marker."""
+    for status in store.list(f"{store.root}/{directory}"):
+        name = layout.parse_part_name(status.name)
+        if name is not None and name.hidden and name.appended:
+            reveal(store, status.path, f"{store.root}/{directory}/{status.name[1:]}", status.length)
+
+
+def reveal_appended_part(store: Store, pid: PartitionId, part: Part, window_ms: int) -> None:
+    """For one late part just published: show it if its hour is marked; else the finisher will."""
+    directory = layout.hour_path(pid.topic, part.hour, window_ms)
+    if part.kind is Kind.LATE and part.path.startswith(f"{directory}/") and marked(store, f"{store.root}/{directory}"):
+        reveal_appended(store, directory)

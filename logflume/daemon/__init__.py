@@ -1,0 +1,1 @@
+"""The running program: one parent, N spawned workers."""

@@ -16,10 +16,10 @@ import pytest
 
 from tests.stack import ServersMissing, Stack, local, local_kafka, obtain
 from tests.stack.hadoop import webhdfs
-from tests.stack.kafka import create_topic, delete_topics
-from tests.stack.server import Server
+from tests.stack.kafka import KafkaCluster, create_topic, delete_topics
+from tests.stack.stack import VARIABLES
 
-SERVER_FIXTURES = {"stack", "own_stack", "kafka_cluster"}
+SERVER_FIXTURES = {"stack", "own_stack", "kafka_cluster", "topic_factory", "hdfs_root"}
 
 # Names differ between runs too, since a stack may live longer than one run.
 RUN = uuid.uuid4().hex[:6]
@@ -56,13 +56,8 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def own_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """Servers that a test may kill, pause and restart; it must leave them healthy.
-
-    The same as `stack` where that consists of our own processes. Where environment variables name
-    servers, those belong to somebody else, so this starts further ones.
-    """
-    if not any(name.startswith("LOGFLUME_TEST_") for name in os.environ):
+def _own_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    if not any(variable in os.environ for variable in VARIABLES.values()):
         found: Stack = request.getfixturevalue("stack")
         if found.owned:
             yield found
@@ -74,14 +69,32 @@ def own_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         unavailable(error)
 
 
+@pytest.fixture
+def own_stack(_own_stack: Stack) -> Iterator[Stack]:
+    """Servers that a test may kill, pause and restart; whatever it did is undone after it.
+
+    The same as `stack` where that consists of our own processes. Where environment variables name
+    servers, those belong to somebody else, so this starts further ones.
+    """
+    yield _own_stack
+    _own_stack.heal()
+
+
 @pytest.fixture(scope="module")
-def kafka_cluster() -> Iterator[tuple[list[Server], str]]:
-    """Three Kafka brokers that a test may kill, and their bootstrap list. About 10 s to start."""
+def kafka_cluster() -> Iterator[KafkaCluster]:
+    """Three Kafka brokers of the module's own, to kill and pause. About 10 s to start."""
     try:
         with local_kafka(brokers=3) as cluster:
             yield cluster
     except ServersMissing as error:
         unavailable(error)
+
+
+def stack_of(request: pytest.FixtureRequest) -> Stack:
+    """The stack that the test works on: its own if it asked for one."""
+    name = "own_stack" if "own_stack" in request.fixturenames else "stack"
+    found: Stack = request.getfixturevalue(name)
+    return found
 
 
 class TopicFactory(Protocol):
@@ -94,7 +107,7 @@ class TopicFactory(Protocol):
         *,
         bootstrap: str | None = None,
     ) -> str:
-        """`retention.ms` is -1 unless `config` has it; `bootstrap` is that of `stack` if None."""
+        """`retention.ms` is -1 unless `config` has it; `bootstrap` None means the test's stack."""
 
 
 def unique_name(request: pytest.FixtureRequest) -> str:
@@ -114,7 +127,7 @@ def topic_factory(request: pytest.FixtureRequest) -> Iterator[TopicFactory]:
         *,
         bootstrap: str | None = None,
     ) -> str:
-        where = bootstrap or request.getfixturevalue("stack").bootstrap
+        where = bootstrap or stack_of(request).bootstrap
         name = create_topic(where, unique_name(request), partitions, config)
         created.setdefault(where, []).append(name)
         return name
@@ -125,10 +138,11 @@ def topic_factory(request: pytest.FixtureRequest) -> Iterator[TopicFactory]:
 
 
 @pytest.fixture
-def hdfs_root(stack: Stack, request: pytest.FixtureRequest) -> Iterator[str]:
+def hdfs_root(request: pytest.FixtureRequest) -> Iterator[str]:
     """A fresh, empty, world-writable HDFS directory `/logs/<testname>-<run>-<n>`, removed after."""
+    http = stack_of(request).namenode_http
     path = f"/logs/{unique_name(request)}"
-    webhdfs(stack.namenode_http, "PUT", "MKDIRS", path)
-    webhdfs(stack.namenode_http, "PUT", "SETPERMISSION", path, permission="777")
+    webhdfs(http, "PUT", "MKDIRS", path)
+    webhdfs(http, "PUT", "SETPERMISSION", path, permission="777")
     yield path
-    webhdfs(stack.namenode_http, "DELETE", "DELETE", path, recursive="true")
+    webhdfs(http, "DELETE", "DELETE", path, recursive="true")

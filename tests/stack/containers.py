@@ -44,7 +44,7 @@ def running() -> Iterator[dict[str, str]]:
     """Start all containers; yields the addresses by their names in Stack. TimeoutError if late."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="logflume-stack-")))
-        broker = kafka.Node(1, free_port(), free_port())
+        broker = kafka.Node(1)
         rpc_port, http_port, zookeeper_port = free_port(), free_port(), free_port()
         for container in (
             _kafka(folder / "kafka", broker),

@@ -192,7 +192,5 @@ def dfsadmin(namenode_rpc: str, *arguments: str) -> str:
     command = java("hadoop", DFSADMIN, "-fs", f"hdfs://{namenode_rpc}", *arguments, heap_mib=128)
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if result.returncode != 0:
-        raise subprocess.CalledProcessError(
-            result.returncode, command, result.stdout, result.stderr
-        )
+        raise subprocess.CalledProcessError(result.returncode, command, result.stdout, result.stderr)
     return result.stdout

@@ -13,9 +13,7 @@ from typing import Literal
 
 Family = Literal["hadoop", "kafka"]
 
-FETCH_TIMEOUT_S = (
-    900.0  # about a minute when the registry is near; a slow line must not hang forever
-)
+FETCH_TIMEOUT_S = 900.0  # about a minute when the registry is near; a slow line must not hang forever
 
 # Small heaps and the cheap compiler: seven JVMs share two cores with the tests.
 JVM_FLAGS = (

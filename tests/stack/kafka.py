@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from tests.stack.jars import java
+from tests.stack.proxy import Proxy
 from tests.stack.server import LOOPBACK, POLL_S, Server, Workspace, accepts, free_port
 
 ADMIN_TIMEOUT_S = 15.0
@@ -21,8 +23,10 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxied_port},\
+CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxy_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
@@ -73,16 +77,45 @@ LOG4J2 = """\
 
 @dataclass(frozen=True)
 class Node:
-    """One broker's number and ports."""
+    """One broker's number and ports.
+
+    A broker tells clients where to connect, so a proxy in between must be what it tells them: who
+    connects through `proxied_port` is sent to `proxy_port`, where a proxy may listen.
+    """
 
     number: int
-    port: int
-    controller_port: int
+    port: int = field(default_factory=free_port)
+    controller_port: int = field(default_factory=free_port)
+    proxied_port: int = field(default_factory=free_port)
+    proxy_port: int = field(default_factory=free_port)
 
 
-def kafka(workspace: Workspace, brokers: int = 1) -> tuple[list[Server], str]:
-    """`brokers` (1 or 3) Kafka servers, not yet started, and their bootstrap address list."""
-    nodes = [Node(number, free_port(), free_port()) for number in range(1, brokers + 1)]
+@dataclass(frozen=True)
+class KafkaCluster:
+    """Brokers, and where they answer."""
+
+    servers: list[Server]
+    nodes: list[Node]
+
+    @property
+    def bootstrap(self) -> str:
+        """`127.0.0.1:port` of every broker, with commas."""
+        return ",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes)
+
+    @contextmanager
+    def proxies(self) -> Iterator[tuple[list[Proxy], str]]:
+        """A proxy before each broker, and the bootstrap list through them. One use at a time."""
+        with ExitStack() as stack:
+            opened = [
+                stack.enter_context(Proxy(LOOPBACK, node.proxied_port, port=node.proxy_port))
+                for node in self.nodes
+            ]
+            yield opened, ",".join(proxy.address for proxy in opened)
+
+
+def kafka(workspace: Workspace, brokers: int = 1) -> KafkaCluster:
+    """A cluster of `brokers` (1 or 3), none of them started."""
+    nodes = [Node(number) for number in range(1, brokers + 1)]
     cluster_id = new_cluster_id()
     servers = []
     for node in nodes:
@@ -90,7 +123,7 @@ def kafka(workspace: Workspace, brokers: int = 1) -> tuple[list[Server], str]:
         folder.mkdir()
         write_config(folder, node, nodes, folder / "data")
         servers.append(_server(workspace, folder, node, cluster_id))
-    return servers, ",".join(f"{LOOPBACK}:{node.port}" for node in nodes)
+    return KafkaCluster(servers, nodes)
 
 
 def new_cluster_id() -> str:
@@ -109,6 +142,8 @@ def write_config(folder: Path, node: Node, nodes: list[Node], data: Path) -> Non
         node=node.number,
         port=node.port,
         controller_port=node.controller_port,
+        proxied_port=node.proxied_port,
+        proxy_port=node.proxy_port,
         voters=",".join(f"{n.number}@{LOOPBACK}:{n.controller_port}" for n in nodes),
         data=data,
         replicas=replicas,

@@ -150,9 +150,7 @@ class Server:
             if missing is None:
                 return
             if time.monotonic() > deadline:
-                raise StartError(
-                    f"{self.name} not ready after {timeout_s:g} s: {missing}\n{self.tail()}"
-                )
+                raise StartError(f"{self.name} not ready after {timeout_s:g} s: {missing}\n{self.tail()}")
             time.sleep(POLL_S)
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tests.stack import containers
 from tests.stack.hadoop import hdfs, wait_live_datanodes, webhdfs
 from tests.stack.jars import missing_tools
-from tests.stack.kafka import kafka
+from tests.stack.kafka import KafkaCluster, kafka
 from tests.stack.server import Server, Workspace, start_all
 from tests.stack.zookeeper import zookeeper
 
@@ -42,6 +42,7 @@ class Stack:
     namenode_http: str  # "http://127.0.0.1:9870"
     zookeeper: str  # "127.0.0.1:2181"
     kafka: list[Server] = field(default_factory=list)
+    kafka_cluster: KafkaCluster | None = None
     namenode: Server | None = None
     datanodes: list[Server] = field(default_factory=list)
     zk: Server | None = None
@@ -56,11 +57,31 @@ class Stack:
         """`hdfs://127.0.0.1:8020`."""
         return f"hdfs://{self.namenode_rpc}"
 
+    @property
+    def servers(self) -> list[Server]:
+        """Every process of it; empty unless `owned`."""
+        return [
+            *self.kafka,
+            *([self.namenode] if self.namenode else []),
+            *self.datanodes,
+            *([self.zk] if self.zk else []),
+        ]
+
+    def heal(self) -> None:
+        """Undo what a test did: resume what is paused, start what is down, wait for all of it."""
+        for server in self.servers:
+            if server.running:
+                server.resume()
+            else:
+                server.start()
+        for server in self.servers:
+            server.wait_ready()
+        if self.datanodes:
+            wait_live_datanodes(self.namenode_http, len(self.datanodes))
+
     def exports(self) -> str:
         """Shell lines that make a later test run use these servers."""
-        return "".join(
-            f"export {variable}={getattr(self, name)}\n" for name, variable in VARIABLES.items()
-        )
+        return "".join(f"export {variable}={getattr(self, name)}\n" for name, variable in VARIABLES.items())
 
 
 @contextmanager
@@ -117,17 +138,18 @@ def local(brokers: int = 1) -> Iterator[Stack]:
     """All servers as local processes, started at once; about 20 s on two cores."""
     require_tools()
     with workspace() as space:
-        brokers_, bootstrap = kafka(space, brokers)
+        cluster = kafka(space, brokers)
         files = hdfs(space)
         zk, zookeeper_address = zookeeper(space)
-        with running([*brokers_, files.namenode, *files.datanodes, zk]):
+        with running([*cluster.servers, files.namenode, *files.datanodes, zk]):
             wait_live_datanodes(files.namenode_http, len(files.datanodes))
             stack = Stack(
-                bootstrap=bootstrap,
+                bootstrap=cluster.bootstrap,
                 namenode_rpc=files.namenode_rpc,
                 namenode_http=files.namenode_http,
                 zookeeper=zookeeper_address,
-                kafka=brokers_,
+                kafka=cluster.servers,
+                kafka_cluster=cluster,
                 namenode=files.namenode,
                 datanodes=files.datanodes,
                 zk=zk,
@@ -137,13 +159,13 @@ def local(brokers: int = 1) -> Iterator[Stack]:
 
 
 @contextmanager
-def local_kafka(brokers: int = 3) -> Iterator[tuple[list[Server], str]]:
-    """A Kafka cluster of its own: its servers and its bootstrap list."""
+def local_kafka(brokers: int = 3) -> Iterator[KafkaCluster]:
+    """A Kafka cluster of its own, without HDFS and ZooKeeper."""
     require_tools()
     with workspace() as space:
-        servers, bootstrap = kafka(space, brokers)
-        with running(servers):
-            yield servers, bootstrap
+        cluster = kafka(space, brokers)
+        with running(cluster.servers):
+            yield cluster
 
 
 def require_tools() -> None:

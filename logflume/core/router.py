@@ -10,12 +10,18 @@ lateness; C is the first offset of the oldest part still open, or the position w
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from logflume.core.ledger import Blind, Closing, State
 from logflume.errors import LedgerError
 from logflume.model import HOUR_MS, Kind, OffsetSet, Reason
+
+#: the start of 9999: a later time has no directory name, and no clock is wrong by that much, but some units are
+END_OF_TIME_MS = 253_370_764_800_000
+#: more parts than this close at the next chance: each is an open file in the spool
+OPEN_PARTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,7 @@ class Router:
         self.gaps = OffsetSet()
         self.dropped = OffsetSet()
         self.repeats = 0
+        self._waiting: float | None = None
         self._serial = first_serial
         # Offsets from here on were never read before, so none of them can be decided.
         self._fresh_from = state.decided.last + 1 if state.decided else 0
@@ -114,94 +121,157 @@ class Router:
 
     def route(self, rows: Rows, *, now: int, mono: float) -> list[Keep]:
         """Give every row its fate. Raises LedgerError if a record contradicts a closed hour."""
-        first, n = rows.offsets[0], len(rows.offsets)
-        kept: list[Keep]
-        whole = first >= self.position and rows.offsets[-1] - first == n - 1
-        fits = self._fits_one_hour(rows, now) if whole and not rows.rejects else None
-        if fits is not None:
-            if first > self.position:
-                self._gap(self.position, first)
-            part = self._part(Kind.HOUR, fits[0], first, mono, self.watermark)
-            part.offsets.add_run(first, first + n)
-            self._widen(part, fits[1], fits[2])
-            part.size += rows.size
-            self.watermark = fits[2] if self.watermark is None else max(self.watermark, fits[2])
-            kept = [Keep(part.serial, Kind.HOUR, slice(0, n))]
-        else:
+        fits = self._fits_one_hour(rows, now)
+        if fits is None:
             kept = self._route_each(rows, now, mono)
-        self.position = max(self.position, rows.next_offset)
+        else:
+            hour, low, high = fits
+            first, n = rows.offsets[0], len(rows.offsets)
+            self._gap(self.position, first)
+            part = self._part(Kind.HOUR, hour, first, mono, self.watermark)
+            part.offsets.add_run(first, first + n)
+            self._widen(part, low, high)
+            part.size += rows.size
+            self.watermark = high if self.watermark is None else max(self.watermark, high)
+            self.position = first + n
+            kept = [Keep(part.serial, Kind.HOUR, slice(0, n))]
+        self.caught_up(rows.next_offset)
         self.leader_epoch = max(self.leader_epoch, rows.leader_epoch)
         return kept
 
     def _fits_one_hour(self, rows: Rows, now: int) -> tuple[int, int, int] | None:
-        """(hour, lowest, highest time) when all rows are new, in time, in one hour, and close nothing."""
-        rules = self.rules
-        if self.frontier is None or self._unseen or rows.offsets[0] < self._fresh_from:
+        """(hour, lowest, highest time) when all rows are new, in one run, in time, in one hour, and close nothing."""
+        rules, first = self.rules, rows.offsets[0]
+        if rows.rejects or self.frontier is None or self._unseen or first < max(self.position, self._fresh_from):
+            return None
+        if rows.offsets[-1] - first != len(rows.offsets) - 1:
             return None
         low, high = min(rows.times), max(rows.times)
         hour = low - low % rules.window_ms
         if high >= hour + rules.window_ms or hour + rules.window_ms <= self.frontier or low < rules.min_time_ms:
             return None
         against = min(rows.kafka_times) if rules.future_against == "kafka" else now
-        if high > against + rules.max_future_ms or self._closes_until(high) > self.frontier:
+        if high > against + rules.max_future_ms or high >= min(self._closes_next(), END_OF_TIME_MS):
             return None
         return hour, low, high
 
     def _route_each(self, rows: Rows, now: int, mono: float) -> list[Keep]:
-        groups: dict[int, tuple[OpenPart, list[int], list[Reason]]] = {}
-        rules = self.rules
-        average = rows.size // len(rows.offsets)
-        for i, offset in enumerate(rows.offsets):
-            if offset < self.position:
-                self.repeats += 1
+        """The general case: stretches of ordinary rows, between rows that need a look of their own."""
+        i, n = bisect_left(rows.offsets, self.position), len(rows.offsets)
+        self.repeats += i
+        if i == n:
+            return []
+        self._pass(rows.offsets[i:])
+        odd = self._odd(rows, i, now)
+        kept: dict[int, Keep] = {}
+        for stop in (*sorted(odd), n):
+            while i < stop:
+                i = self._stretch(rows, i, stop, now, mono, kept)
+            if stop < n:
+                self._one(rows, stop, odd[stop], now, mono, kept)
+                i = stop + 1
+        return list(kept.values())
+
+    def _pass(self, offsets: Sequence[int]) -> None:
+        """Move the position past these offsets; what is missing before and between them are gaps."""
+        first, end = offsets[0], offsets[-1] + 1
+        self._gap(self.position, first)
+        if end - first != len(offsets):
+            self.gaps = self.gaps | (OffsetSet.run(first, end) - OffsetSet(offsets) - self.state.decided)
+        self.position = end
+
+    def _odd(self, rows: Rows, start: int, now: int) -> dict[int, Reason | None]:
+        """The rows from ``start`` on that are rejected, and why, or (replay, None) have their fate already."""
+        rules, n = self.rules, len(rows.offsets)
+        odd: dict[int, Reason | None] = {i: reason for i, reason in rows.rejects.items() if i >= start}
+        lowest = min(rows.kafka_times) if rules.future_against == "kafka" else now
+        if min(rows.times) < rules.min_time_ms or max(rows.times) > self._latest(lowest, now):
+            for i in range(start, n):
+                if rows.times[i] < rules.min_time_ms:
+                    odd.setdefault(i, Reason.ANCIENT)
+                elif rows.times[i] > self._latest(rows.kafka_times[i], now):
+                    odd.setdefault(i, Reason.FUTURE)
+        if rows.offsets[start] < self._fresh_from:
+            odd |= {i: None for i in range(start, n) if rows.offsets[i] in self.state.decided}
+        return odd
+
+    def _latest(self, kafka_time: int, now: int) -> int:
+        """The latest event time to accept."""
+        # A record without a Kafka time (the broker's oldest format) has only the clock to be held against.
+        against = kafka_time if self.rules.future_against == "kafka" and kafka_time >= 0 else now
+        return min(against + self.rules.max_future_ms, END_OF_TIME_MS - 1)
+
+    def _one(
+        self, rows: Rows, i: int, reason: Reason | None, now: int, mono: float, kept: dict[int, Keep]
+    ) -> None:
+        """A row that is rejected, or decided before."""
+        offset = rows.offsets[i]
+        if reason is None:
+            # It has its fate, but an accepted one moves the watermark again as it did then.
+            if offset not in self.state.rejected and i not in rows.rejects:
+                self._accept(rows.times[i], offset, now)
+            return
+        time = rows.kafka_times[i] if 0 <= rows.kafka_times[i] < END_OF_TIME_MS else 0
+        part = self._part(Kind.QUARANTINE, time - time % self.rules.window_ms, offset, mono, self.watermark)
+        part.reasons[reason] = part.reasons.get(reason, 0) + 1
+        self._widen(part, time, time)
+        self._keep(part, rows, [i], kept, reason)
+
+    def _stretch(self, rows: Rows, i: int, stop: int, now: int, mono: float, kept: dict[int, Keep]) -> int:
+        """Route accepted rows from ``i`` up to ``stop`` or to the next closing; returns where it ended."""
+        before, times = self.watermark, rows.times[i:stop]
+        if times[0] >= self._closes_next() or self._unseen:
+            times = times[:1]
+            self._accept(times[0], rows.offsets[i], now)
+        else:
+            closes, high = self._closes_next(), max(times)
+            if high >= closes:
+                times = times[: next(k for k, time in enumerate(times) if time >= closes)]
+                high = max(times)
+            self.watermark = high if before is None else max(before, high)
+        for hour, picks in self._by_hour(times).items():
+            offset = rows.offsets[i + picks[0]]
+            kind = Kind.LATE if self._is_late(hour, offset) else Kind.HOUR
+            chosen = [i + k for k in picks]
+            if kind is Kind.LATE and self.rules.late == "drop":
+                self.dropped.add_all([rows.offsets[k] for k in chosen])
                 continue
-            if offset > self.position:
-                self._gap(self.position, offset)
-            self.position = offset + 1
-            time, reason = rows.times[i], rows.rejects.get(i)
-            if reason is None:
-                # A record without a Kafka time (the broker's oldest format) has only the clock to be held against.
-                against = rows.kafka_times[i] if rules.future_against == "kafka" else now
-                against = against if against >= 0 else now
-                if time < rules.min_time_ms:
-                    reason = Reason.ANCIENT
-                elif time > against + rules.max_future_ms:
-                    reason = Reason.FUTURE
-            if offset < self._fresh_from and offset in self.state.decided:
-                # Replay: it has its fate, but an accepted one moves the watermark again as it did then.
-                if offset not in self.state.rejected and rows.rejects.get(i) is None:
-                    self._accept(time, offset, now)
-                continue
-            before = self.watermark
-            if reason is not None:
-                time = max(rows.kafka_times[i], 0)
-                kind, hour = Kind.QUARANTINE, time - time % rules.window_ms
-            else:
-                self._accept(time, offset, now)
-                hour = time - time % rules.window_ms
-                kind = Kind.LATE if self._is_late(hour, offset) else Kind.HOUR
-                if kind is Kind.LATE and rules.late == "drop":
-                    self.dropped.add_run(offset, offset + 1)
-                    continue
-            part = self._part(kind, hour, offset, mono, before)
-            group = groups.get(part.serial)
-            if group is None:
-                group = groups[part.serial] = (part, [], [])
-            group[1].append(i)
-            if reason is not None:
-                group[2].append(reason)
-                part.reasons[reason] = part.reasons.get(reason, 0) + 1
-            self._widen(part, time, time)
-        kept = []
-        for part, picks, reasons in groups.values():
-            part.offsets.add_all([rows.offsets[i] for i in picks])
-            part.size += average * len(picks)
-            kept.append(Keep(part.serial, part.kind, picks, reasons or None))
-        return kept
+            earlier = times[: picks[0]] if before is None else (before, *times[: picks[0]])
+            part = self._part(kind, hour, offset, mono, max(earlier, default=None))
+            own = [times[k] for k in picks]
+            self._widen(part, min(own), max(own))
+            self._keep(part, rows, chosen, kept)
+        return i + len(times)
+
+    def _by_hour(self, times: Sequence[int]) -> dict[int, Sequence[int]]:
+        """Hour → indexes; hours in the order of their first record."""
+        window = self.rules.window_ms
+        low = min(times)
+        if max(times) < low - low % window + window:
+            return {low - low % window: range(len(times))}
+        hours: dict[int, list[int]] = {}
+        for k, time in enumerate(times):
+            hours.setdefault(time - time % window, []).append(k)
+        return dict(hours)
+
+    @staticmethod
+    def _keep(
+        part: OpenPart, rows: Rows, chosen: list[int], kept: dict[int, Keep], reason: Reason | None = None
+    ) -> None:
+        keep = kept.get(part.serial)
+        if keep is None:
+            keep = kept[part.serial] = Keep(part.serial, part.kind, [], None if reason is None else [])
+        if isinstance(keep.rows, list):
+            keep.rows.extend(chosen)
+        if keep.reasons is not None and reason is not None:
+            keep.reasons.append(reason)
+        part.offsets.add_all([rows.offsets[k] for k in chosen])
+        part.size += rows.size // len(rows.offsets) * len(chosen)
 
     def _accept(self, time: int, offset: int, now: int) -> None:
         """Move the watermark by an accepted record and close what it closes at this offset."""
-        if self._unseen:
+        # A late one is out of order by more than the lateness: it says nothing about what was not seen.
+        if self._unseen and (self.frontier is None or time >= self.frontier):
             self._see(time)
         if self.watermark is not None and time <= self.watermark:
             return
@@ -213,9 +283,15 @@ class Router:
 
     def _see(self, time: int) -> None:
         """The first accepted record after a beginning says from when on hours are known whole."""
-        knows = time + self.rules.lateness_ms
+        knows = time + self.rules.lateness_ms + 1
         self.blind = tuple(replace(blind, until=knows) if blind.until is None else blind for blind in self.blind)
         self._unseen = False
+
+    def _closes_next(self) -> int:
+        """The event time at and above which a record closes an hour."""
+        if self.frontier is None:
+            return self.rules.min_time_ms
+        return self.frontier + self.rules.window_ms + self.rules.lateness_ms
 
     def _closes_until(self, watermark: int) -> int:
         passed = watermark - self.rules.lateness_ms
@@ -251,8 +327,10 @@ class Router:
             part.max_time = high
 
     def _gap(self, start: int, end: int) -> None:
-        gap = OffsetSet.run(start, end)
-        self.gaps = self.gaps | (gap - self.state.decided if self.state.decided else gap)
+        if start >= self._fresh_from:
+            self.gaps.add_run(start, end)
+        elif end > start:
+            self.gaps = self.gaps | (OffsetSet.run(start, end) - self.state.decided)
 
     def caught_up(self, position: int) -> None:
         """The broker says there is nothing below ``position``: offsets not delivered until there are gaps."""
@@ -294,9 +372,13 @@ class Router:
         return True
 
     def due(self, mono: float) -> bool:
-        """Whether a round is worth cutting: an hour closed, or a part is old or large enough."""
-        if self.closed:
+        """Whether a round is worth cutting: an hour closed, a part is old or large enough, or there are too many."""
+        if self.closed or len(self.open) > OPEN_PARTS:
             return True
+        if not self.open and (self.gaps or self.dropped):
+            # No part grows old here, and C has to move on all the same.
+            self._waiting = mono if self._waiting is None else self._waiting
+            return mono - self._waiting >= self.rules.roll_every_s
         return any(
             mono - part.opened >= self.rules.roll_every_s or part.size >= self.rules.roll_bytes
             for part in self.open.values()
@@ -307,8 +389,9 @@ class Router:
 
         Together with a closing go the last part of that hour and all late and quarantined ones: a record
         rejected by the clock must not be judged anew below a boundary that is already written. An idle
-        closing and an old part take everything along, so that C arrives at the position.
+        closing, an old part, and too many parts take everything along, so that C arrives at the position.
         """
+        everything = everything or len(self.open) > OPEN_PARTS
         idle = any(closing.reason == "idle" for closing in self.closed)
         aged = any(mono - part.opened >= self.rules.roll_every_s for part in self.open.values())
         take = [
@@ -325,6 +408,7 @@ class Router:
             del self.open[part.kind, part.hour]
         round_ = Round(tuple(take), tuple(self.closed), self.gaps, self.dropped, self._state_after(take, seq))
         self.state, self.closed, self.gaps, self.dropped = round_.state, [], OffsetSet(), OffsetSet()
+        self._waiting = None
         return round_
 
     def _unfinished(self, hours: list[int], seq: int) -> dict[int, int]:

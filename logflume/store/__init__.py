@@ -65,11 +65,11 @@ def open_store(
     root = parse_root(root_url)
     # clients are imported where chosen: a process that never uses one does not load it
     if root.scheme == "file":
-        from logflume.store.local import LocalStore
+        from logflume.store.local import LocalStore  # noqa: PLC0415
 
         return LocalStore(root.path)
 
-    from logflume.store.webhdfs import WebHdfsStore
+    from logflume.store.webhdfs import WebHdfsStore  # noqa: PLC0415
 
     if root.scheme == "webhdfs":
         address = f"http://{root.authority}"
@@ -77,7 +77,7 @@ def open_store(
             address, root.path, url=str(root), user=user, timeout_s=timeout_s, threads=threads
         )
 
-    from logflume.store.hdfs import HdfsStore
+    from logflume.store.hdfs import HdfsStore  # noqa: PLC0415
 
     web = None
     if namenode_http is not None:

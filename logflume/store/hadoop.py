@@ -30,6 +30,8 @@ _REFUSALS = {
     "InvalidToken": _LOGIN,
     "SecretManager$InvalidToken": _LOGIN,
 }
+#: no DataNode has room, or none is left (H9): plain IOExceptions, over RPC and over HTTP
+_NO_DATANODE = ("could only be written to", "could only be replicated to", "Failed to find datanode")
 _EXISTS = {"FileAlreadyExistsException", "AlreadyBeingCreatedException"}
 #: the server that answers is not the active one, or asks to come again: a failover is under way (H1, H2)
 _UNREACHABLE = {
@@ -55,8 +57,7 @@ def remote_error(what: str, path: str, java_class: str, message: str) -> Logflum
     # With failover a NameNode in safe mode says RetriableException, with the cause in its text.
     if name == "RetriableException" and "SafeModeException" in reason:
         name = "SafeModeException"
-    # No DataNode has room, or none is left; the class is a plain IOException (H9).
-    if "could only be written to" in reason or "could only be replicated to" in reason:
+    if any(sign in reason for sign in _NO_DATANODE):
         return Refused(text, hint="free space on the DataNodes, or bring them back")
     if name in _REFUSALS:
         return Refused(text, hint=_REFUSALS[name] + "; logflume goes on by itself")
@@ -109,7 +110,7 @@ class HadoopStore(Store):
             except Exists:
                 raise
             except StoreError as error:
-                # A directory as target, even an empty one, is a plain IOException ("must both be directories").
+                # A directory as target, even an empty one: IOException "… must both be directories".
                 if (there := self.stat(final)) is not None and there.is_dir:
                     raise Exists(f"publish {final}: a directory has that name") from error
                 raise

@@ -157,9 +157,9 @@ def _defaults(timeout_s: float) -> dict[str, str]:
         "dfs.client.block.write.replace-datanode-on-failure.best-effort": "true",
         # Reads from DataNodes; a write waits 60 s for an acknowledgement, which nothing changes.
         "dfs.client.socket-timeout": str(int(timeout_s * 1000)),
-        # At most about 8 s in all instead of minutes: the caller comes again, and others can be served.
-        "dfs.client.failover.max.attempts": "4",
-        "dfs.client.failover.sleep.max.millis": "2000",
+        # At most about 3 s in all instead of minutes: the caller comes again, and others can be served.
+        "dfs.client.failover.max.attempts": "3",
+        "dfs.client.failover.sleep.max.millis": "1000",
     }
 
 

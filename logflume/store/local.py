@@ -72,7 +72,7 @@ class LocalStore(Store):
             _sync_dir(os.path.dirname(tmp))
 
     def concat(self, target: str, sources: Sequence[str]) -> None:
-        raise StoreError(f"concat {target}: not to be had on file://; use join")
+        raise StoreError(f"concat of {len(sources)} files into {target}: not to be had on file://; use join")
 
     def join(self, sources: Sequence[str], tmp: str) -> int:
         with _errors("join into", tmp):

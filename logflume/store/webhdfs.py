@@ -1,8 +1,8 @@
 """``webhdfs://`` over HTTP, by the ``hdfs`` package (HdfsCLI): the only module that imports it.
 
-``hdfs://`` borrows its concat, which no other client has. What the package offers for that name is not always
-what is needed: its ``rename`` moves *into* an existing directory, and ``strict=False`` takes every failure for
-"not there". Hence its raw operations, below.
+``hdfs://`` borrows its concat, which no other client has. What the package offers under a name is not always
+what is needed: its ``rename`` moves *into* an existing directory, and ``strict=False`` takes every failure
+for "not there". Hence its raw operations, below.
 """
 
 from __future__ import annotations
@@ -31,9 +31,25 @@ _CONNECT_TIMEOUT_S = 10.0
 
 
 class _Client(InsecureClient):  # type: ignore[misc]  # untyped base class
-    """The package's client with the operation it lacks: its metaclass makes a method of a request."""
+    """The package's client with the operations that it lacks, or does otherwise."""
 
-    _concat = _Request("POST")
+    _concat = _Request("POST")  # the metaclass makes a method of a request
+
+    def create(self, path: str, chunks: Iterator[bytes]) -> None:
+        # SYNC_BLOCK: on disk at every DataNode when the file is closed (H7); older servers ignore it.
+        # Nothing is made yet by the first request, which only asks where to send the bytes.
+        redirect = self._create(path, overwrite="false", createflag="CREATE,SYNC_BLOCK")
+        # Sent in chunks. If the connection drops, the DataNode closes the file as if it were complete.
+        reply = self._request("PUT", redirect.headers["location"], data=chunks)
+        if not reply.ok:
+            raise _to_error(reply)
+
+    def rename_new(self, source: str, target: str) -> None:
+        # NONE: without it the old rename answers "false", or moves into a directory (H12).
+        self._rename(source, destination=target, renameoptions="NONE")
+
+    def concat(self, target: str, sources: Sequence[str]) -> None:
+        self._concat(target, sources=",".join(sources))
 
 
 class WebHdfsStore(HadoopStore):
@@ -67,19 +83,12 @@ class WebHdfsStore(HadoopStore):
         self._client = _Client(http, user=user, session=session, timeout=timeout)
 
     def _create(self, path: str, chunks: Iterable[bytes]) -> None:
-        # SYNC_BLOCK: on disk at every DataNode when the file is closed (H7); older servers ignore it.
-        # Nothing is made yet by the first request, which only asks where to send the bytes.
         with _errors("create", path):
-            redirect = self._client._create(path, overwrite="false", createflag="CREATE,SYNC_BLOCK")
-            # Sent in chunks. If the connection drops, the DataNode closes the file as if it were complete.
-            reply = self._client._request("PUT", redirect.headers["location"], data=iter(chunks))
-            if not reply.ok:
-                raise _to_error(reply)
+            self._client.create(path, iter(chunks))
 
     def _rename(self, source: str, target: str) -> None:
-        # NONE: without it the old rename answers "false", or moves into a directory (H12).
         with _errors("publish", target):
-            self._client._rename(source, destination=target, renameoptions="NONE")
+            self._client.rename_new(source, target)
 
     def _make_dirs(self, directory: str) -> None:
         try:
@@ -91,7 +100,7 @@ class WebHdfsStore(HadoopStore):
     def concat(self, target: str, sources: Sequence[str]) -> None:
         for part in _batches(sources):
             with _errors("concat", target):
-                self._client._concat(target, sources=",".join(part))
+                self._client.concat(target, part)
 
     def stat(self, path: str) -> FileStatus | None:
         try:

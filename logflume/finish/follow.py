@@ -7,7 +7,7 @@ same work twice: an hour needs that partition to be closed anyway, so whoever ca
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -164,6 +164,13 @@ class TopicFollower:
             reveal=self._config.reveal,
         )
 
+    @property
+    def waits(self) -> bool:
+        """Whether some partition has closed an hour that another one still holds back."""
+        frontiers = [chain.head.state.frontier for chain in self._chains.values()]
+        known = [frontier for frontier in frontiers if frontier is not None]
+        return bool(known) and (len(known) < len(frontiers) or min(known) < max(known))
+
     def finished(self, hour: int) -> None:
         """The hour is marked: forget it, and move ``finished_until`` over all that are done in a row."""
         window = self._config.window_ms
@@ -177,13 +184,3 @@ class TopicFollower:
         for chain in self._chains.values():
             chain.forget(at, window)
 
-
-def finish_due(
-    follower: TopicFollower, finish: Callable[[Plan], object], *, limit: int = 64
-) -> list[tuple[Plan, object]]:
-    """Finish up to ``limit`` due hours in order; returns each with what ``finish`` gave. Raises what it raises."""
-    done = []
-    for plan in follower.due(limit):
-        done.append((plan, finish(plan)))
-        follower.finished(plan.hour)
-    return done

@@ -101,6 +101,7 @@ def make_plan(
             number: {
                 "boundary": one.closing.boundary,
                 "reason": one.closing.reason,
+                "closed_ms": one.closing.at,
                 "records": sum(part.count for part in one.parts),
             }
             for number, one in sorted(partitions.items())

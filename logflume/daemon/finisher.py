@@ -1,0 +1,159 @@
+"""Finishing in a worker: for each topic whose lowest partition is here, follow the ledgers and finish hours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from logflume import commit
+from logflume.config import TopicConfig
+from logflume.core.ledger import Head
+from logflume.daemon.calls import Calls
+from logflume.daemon.report import FinishedHour
+from logflume.errors import LogflumeError
+from logflume.finish import run
+from logflume.finish.follow import TopicFollower
+from logflume.finish.plan import Plan
+from logflume.log import get
+from logflume.store.base import Store
+
+log = get(__name__)
+
+#: seconds between two looks at the other partitions' ledgers: while an hour waits for them, and otherwise
+WAITING_S, QUIET_S = 1.0, 30.0
+#: hours finished in one go, several at a time
+HOURS_AT_ONCE = 64
+#: after an error, seconds until the next try
+RETRY_S = 5.0
+
+
+@dataclass(slots=True)
+class _Topic:
+    config: TopicConfig
+    topic_id: str
+    follower: TopicFollower | None = None
+    finished_until: int | None = None
+    running: bool = False
+    next_look: float = 0.0
+    held: str = ""
+
+
+class Finisher:
+    """Owned by the worker's thread; the work is done in ``Calls``, one task a topic at a time."""
+
+    def __init__(self, store: Store, calls: Calls, pool: Executor) -> None:
+        self._store, self._calls, self._pool = store, calls, pool
+        self._topics: dict[str, _Topic] = {}
+        self.finished: list[FinishedHour] = []
+
+    def decided(self, head: Head, config: TopicConfig) -> None:
+        """An entry this worker wrote: known without reading it."""
+        pid = head.entry.pid
+        topic = self._topics.get(pid.topic)
+        if topic is None or topic.topic_id != pid.topic_id:
+            topic = self._topics[pid.topic] = _Topic(config, pid.topic_id)
+        if topic.follower is not None:
+            topic.follower.feed([head])
+        if head.entry.closed:
+            topic.next_look = 0.0
+
+    def finished_until(self, topic: str) -> int | None:
+        """Hours of the topic that end at or before this are finished, as far as is known here."""
+        known = self._topics.get(topic)
+        return None if known is None else known.finished_until
+
+    def held(self) -> dict[str, str]:
+        """Per topic the error that keeps an hour from being finished."""
+        return {name: topic.held for name, topic in self._topics.items() if topic.held}
+
+    def tick(self, lowest_is_here: Callable[[str], bool]) -> None:
+        """Start what is due. ``lowest_is_here(topic)``: whether this worker owns the partition whose owner finishes."""
+        now = time.monotonic()
+        for name, topic in self._topics.items():
+            if topic.running or now < topic.next_look:
+                continue
+            topic.running = True
+            if lowest_is_here(name):
+                if topic.follower is None:
+                    topic.follower = TopicFollower(self._store, name, topic.topic_id, topic.config, self._pool)
+                self._submit(name, topic, topic.follower)
+            else:
+                topic.follower = None
+                self._submit_learn(name, topic)
+
+    def _submit(self, name: str, topic: _Topic, follower: TopicFollower) -> None:
+        def call() -> list[FinishedHour] | LogflumeError:
+            try:
+                follower.refresh()
+                return [done for done in self._pool.map(self._finish, follower.due(HOURS_AT_ONCE)) if done]
+            except LogflumeError as error:
+                return error
+
+        self._calls.submit(f"finish {name}", call, lambda found: self._done(name, topic, follower, found))
+
+    def _finish(self, plan: Plan) -> FinishedHour | None:
+        """One hour; None when someone else had marked it."""
+        done = run.finish(self._store, plan)
+        if done is None:
+            return FinishedHour(plan.topic, plan.hour, -1.0, not plan.incomplete, 0, 0)
+        closed = max(one["closed_ms"] for one in done.partitions.values())
+        return FinishedHour(
+            topic=plan.topic,
+            hour=plan.hour,
+            seconds=time.time() - closed / 1000,
+            complete=not done.incomplete,
+            files=len(done.files),
+            records=sum(part.count for file in done.files for part in file.parts),
+        )
+
+    def _done(self, name: str, topic: _Topic, follower: TopicFollower, found: list[FinishedHour] | LogflumeError) -> None:
+        topic.running = False
+        if isinstance(found, LogflumeError):
+            if str(found) != topic.held:
+                log.warning("an hour is held back", topic=name, error=str(found), hint=found.hint)
+            topic.held = str(found)
+            topic.next_look = time.monotonic() + RETRY_S
+            return
+        topic.held = ""
+        for hour in found:
+            follower.finished(hour.hour)
+            if hour.seconds >= 0:
+                self.finished.append(hour)
+                # after a long pause hundreds of empty hours come at once
+                say = log.info if hour.records else log.debug
+                say(
+                    "hour finished",
+                    topic=name,
+                    hour=hour.hour,
+                    complete=hour.complete,
+                    files=hour.files,
+                    records=hour.records,
+                    seconds=round(hour.seconds, 3),
+                )
+        topic.finished_until = follower.finished_until
+        pause = 0.0 if found else WAITING_S if follower.waits else QUIET_S
+        topic.next_look = time.monotonic() + pause
+
+    def _submit_learn(self, name: str, topic: _Topic) -> None:
+        """Owners of other partitions only have to know what is finished, to keep their entries short."""
+
+        def call() -> int | None | LogflumeError:
+            try:
+                known = commit.chains(self._store, name, topic.topic_id)
+                head = commit.read_head(self._store, known[0]) if known else None
+                return None if head is None else head.state.finished_until
+            except LogflumeError as error:
+                return error
+
+        def then(found: int | None | LogflumeError) -> None:
+            topic.running = False
+            topic.next_look = time.monotonic() + 10 * QUIET_S
+            if isinstance(found, LogflumeError):
+                log.warning("cannot learn which hours are finished", topic=name, error=str(found))
+            elif found is not None:
+                topic.finished_until = found
+
+        self._calls.submit(f"learn finished hours of {name}", call, then)
+

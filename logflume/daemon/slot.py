@@ -1,0 +1,397 @@
+"""One assigned partition in a worker: its state machine, and the carrying out of its actions.
+
+The machine (core/partition.py) says what to do; this does it, with the spool on the worker's thread and
+everything that may block in ``Calls``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from logflume import commit
+from logflume.commit import Decision, LogFacts, Owner
+from logflume.config import TopicConfig
+from logflume.core import layout
+from logflume.core.ledger import Head
+from logflume.core.partition import (
+    Action,
+    CaughtUp,
+    Claim,
+    Claimed,
+    Commit,
+    ConfirmEnd,
+    Decide,
+    Decided,
+    Drain,
+    EndConfirmed,
+    Event,
+    Failed,
+    Forget,
+    Overtaken,
+    Partition,
+    Phase,
+    Records,
+    Report,
+    Revoke,
+    Start,
+    Tick,
+    Trouble,
+    Write,
+)
+from logflume.core.router import Keep, Rules
+from logflume.daemon.calls import Calls
+from logflume.errors import Fenced, LedgerError, LogflumeError, Stopped
+from logflume.kafka.consumer import Source
+from logflume.kafka.topics import Topics
+from logflume.log import get
+from logflume.model import Batch, Kind, PartitionId
+from logflume.records import Lines, RecordReader, quarantine_line
+from logflume.spool.encoders import encoder
+from logflume.spool.spool import Spool, SpoolFile
+from logflume.store.base import Store
+
+log = get(__name__)
+
+Counters = dict[tuple[str, str, str], int]
+
+
+def rules_of(topic: TopicConfig) -> Rules:
+    """What the core needs of a topic's configuration."""
+    return Rules(
+        window_ms=topic.window_ms,
+        lateness_ms=topic.lateness_ms,
+        idle_grace_ms=topic.idle_grace_ms,
+        max_future_ms=topic.max_future_ms,
+        min_time_ms=topic.min_time_ms,
+        late=topic.late,
+        # a producer's own time stamp has nothing but the clock to be held against
+        future_against="clock" if topic.timestamp.source == "create" else "kafka",
+        roll_every_s=topic.roll_every_ms / 1000,
+        roll_bytes=topic.roll_bytes,
+    )
+
+
+class TopicIds(Protocol):
+    """Who confirms that a topic is still the one whose records were read (K10)."""
+
+    def confirm(self, topic: str, topic_id: str, since: float) -> None:
+        """Raises Stopped when the topic has another id; the broker is asked after ``since`` (monotonic)."""
+
+
+@dataclass(slots=True)
+class Tools:
+    """What all slots of a worker share."""
+
+    store: Store
+    source: Source
+    topics: Topics
+    ids: TopicIds
+    calls: Calls
+    spool: Spool
+    owner_name: str
+    read_committed: bool
+    grouped: bool
+    decided: Callable[[Head], None]
+    starts: list[tuple[Slot, int, int]] = field(default_factory=list)
+    counters: Counters = field(default_factory=dict)
+
+    def count(self, name: str, topic: str, label: str = "", by: int = 1) -> None:
+        key = (name, topic, label)
+        self.counters[key] = self.counters.get(key, 0) + by
+
+
+class Slot:
+    """A partition from assignment to release. Every method runs on the worker's thread."""
+
+    def __init__(self, tools: Tools, topic: str, partition: int, config: TopicConfig) -> None:
+        self.topic, self.partition, self.config = topic, partition, config
+        self.machine = Partition(rules_of(config))
+        self.end: int | None = None
+        self.boundary: int | None = None
+        self._tools = tools
+        self._reader = RecordReader(config)
+        self._encode = encoder(config.compression)
+        self._extension = layout.extension(config.format, config.compression)
+        self._quarantine_extension = layout.extension("json", config.compression)
+        self._owner = Owner(tools.owner_name, now_ms, config.hash)
+        self._batch: tuple[Batch, Lines] | None = None
+        self._decision: Decision | None = None
+        self._closing: dict[int, Future[SpoolFile]] = {}
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        self._perform(Claim())
+
+    def start(self, life: int, offset: int) -> None:
+        """Read from the claimed offset on, unless the claim is void meanwhile."""
+        if self.machine.life != life:
+            return
+        epoch = self.machine.head.state.leader_epoch if self.machine.head else -1
+        try:
+            self._tools.source.start(self.topic, self.partition, offset, epoch)
+        except LogflumeError as error:
+            self.trouble(error)
+            return
+        log.info("reading", partition=str(self), offset=offset)
+
+    def records(self, batch: Batch) -> None:
+        if self.machine.router is None:
+            return
+        rows, lines = self._reader.read(batch)
+        self._batch = (batch, lines)
+        self.handle(Records(rows, now_ms(), time.monotonic()))
+        self._batch = None
+
+    def caught_up(self, position: int) -> None:
+        self.end = position
+        self.handle(CaughtUp(position, time.monotonic()))
+
+    def tick(self, *, may_idle: bool) -> None:
+        self.handle(Tick(now_ms(), time.monotonic(), may_idle))
+
+    def drain(self) -> None:
+        self.handle(Drain(time.monotonic()))
+
+    def revoke(self) -> None:
+        self.handle(Revoke())
+
+    def trouble(self, error: LogflumeError) -> None:
+        self.handle(Trouble(error, time.monotonic()))
+
+    def spool_failed(self, error: LogflumeError) -> None:
+        """The disk did not take a part: what is held is not whole, so it is read again."""
+        if self.machine.phase in (Phase.READING, Phase.RETRYING):
+            self.trouble(error)
+
+    def handle(self, event: Event) -> None:
+        try:
+            actions = self.machine.handle(event)
+        except LedgerError as error:
+            # a record that contradicts the ledger: nothing more of this partition can be trusted
+            actions = self.machine.handle(Trouble(error, time.monotonic()))
+        for action in actions:
+            self._perform(action)
+
+    def _answer(self, life: int, event: Event) -> None:
+        if self.machine.life == life:
+            self.handle(event)
+
+    # -- actions ----------------------------------------------------------------------------------
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Claim():
+                self._claim()
+            case Start(offset):
+                # the answer may come while a revocation is served, inside the client's callback
+                self._tools.starts.append((self, self.machine.life, offset))
+            case Write(keeps):
+                for keep in keeps:
+                    self._write(keep)
+            case Decide():
+                self._decide(action)
+            case ConfirmEnd():
+                self._confirm_end()
+            case Commit():
+                if self._tools.grouped:
+                    self._tools.source.commit_async(
+                        {(self.topic, self.partition): (action.offset, action.leader_epoch, action.metadata)}
+                    )
+            case Forget():
+                self._tools.source.stop(self.topic, self.partition)
+                self._tools.spool.remove_all(self)
+                self._decision, self._closing = None, {}
+            case Report(error, stopped):
+                say = log.error if stopped else log.warning
+                event = "partition stopped" if stopped else "partition waits, and tries again"
+                say(event, partition=str(self), error=str(error), hint=error.hint, phase=self.machine.phase.value)
+                self._tools.count("stopped" if stopped else "retries", self.topic)
+
+    def _claim(self) -> None:
+        tools, part = self._tools, (self.topic, self.partition)
+        life = self.machine.life
+        try:
+            committed = tools.source.committed([part], 5.0).get(part) if tools.grouped else None
+        except LogflumeError as error:
+            self.handle(Failed(error, time.monotonic()))
+            return
+        owner, config, topic, partition = self._owner, self.config, self.topic, self.partition
+
+        def call() -> Event:
+            try:
+                known = tools.topics.topic(topic)
+                facts = LogFacts(
+                    start=tools.topics.start_offsets([part])[part],
+                    end=tools.topics.end_offsets([part], read_committed=tools.read_committed)[part],
+                    committed=None if committed is None else committed[0],
+                    partitions=len(known.partitions),
+                )
+                pid = PartitionId(topic, known.topic_id, partition)
+                return Claimed(
+                    commit.claim(
+                        tools.store,
+                        pid,
+                        owner,
+                        window_ms=config.window_ms,
+                        facts=facts,
+                        latest=config.start == "latest",
+                    )
+                )
+            except LogflumeError as error:
+                return event_of(error)
+
+        tools.calls.submit(f"claim {self}", call, lambda event: self._claimed(life, event))
+
+    def _claimed(self, life: int, event: Event) -> None:
+        self._answer(life, event)
+        if isinstance(event, Claimed) and self.machine.life == life:
+            self._tools.decided(event.head)
+
+    def _write(self, keep: Keep) -> None:
+        if self._batch is None:
+            raise AssertionError("rows are written while their batch is in hand")
+        batch, lines = self._batch
+        tools, encode = self._tools, self._encode
+        if isinstance(keep.rows, slice) and lines.joined is not None:
+            count, size, pieces = len(batch.offsets), len(lines.joined) + 1, [lines.joined]
+        else:
+            picks = range(len(batch.offsets))[keep.rows] if isinstance(keep.rows, slice) else keep.rows
+            if keep.reasons is not None:
+                pieces = [quarantine_line(batch, i, why) for i, why in zip(picks, keep.reasons, strict=True)]
+                for why in keep.reasons:
+                    tools.count("records", self.topic, f"quarantine:{why.value}")
+            else:
+                pieces = [lines.values[i] for i in picks]
+            count, size = len(pieces), sum(map(len, pieces)) + len(pieces)
+        if keep.kind is not Kind.QUARANTINE:
+            tools.count("records", self.topic, keep.kind.value, count)
+        tools.count("bytes", self.topic, keep.kind.value, size)
+        tools.spool.write(self, keep.part, encode, pieces, count, size)
+
+    def _decide(self, action: Decide) -> None:
+        tools, decision = self._tools, self._decision
+        if decision is None or decision.round is not action.round:
+            decision = self._decision = Decision(action.head, action.round, self._names(action), {})
+            self._closing = {part.serial: tools.spool.close(self, part.serial) for part in action.round.parts}
+        closing, owner, life, since = self._closing, self._owner, self.machine.life, time.monotonic()
+        pid = action.head.entry.pid
+
+        def call() -> Event:
+            try:
+                decision.files = files_of(closing)
+                tools.ids.confirm(pid.topic, pid.topic_id, since)
+                return Decided(commit.decide(tools.store, decision, owner))
+            except SpoolBroken as broken:
+                return Overtaken(broken.error, time.monotonic())
+            except LogflumeError as error:
+                return event_of(error)
+
+        tools.calls.submit(f"decide {self}", call, lambda event: self._decided(life, decision, event))
+
+    def _names(self, action: Decide) -> dict[int, str]:
+        pid, config = action.head.entry.pid, self.config
+        return {
+            part.serial: layout.part_path(
+                pid,
+                part.kind,
+                part.hour,
+                part.first,
+                config.window_ms,
+                self._quarantine_extension if part.kind is Kind.QUARANTINE else self._extension,
+                early=config.reveal == "early",
+                append=config.late == "append",
+            )
+            for part in action.round.parts
+        }
+
+    def _decided(self, life: int, decision: Decision, event: Event) -> None:
+        tools = self._tools
+        if isinstance(event, Decided):
+            tools.count("decisions", self.topic)
+            tools.count("records", self.topic, "dropped", len(decision.round.dropped))
+            # also when the partition was given up meanwhile: what is decided, is
+            tools.decided(event.head)
+        elif isinstance(event, Overtaken):
+            tools.count("fenced", self.topic)
+        if self.machine.life != life:
+            return
+        if isinstance(event, Decided):
+            for part in decision.round.parts:
+                tools.spool.remove(self, part.serial)
+            self._decision, self._closing = None, {}
+        self._answer(life, event)
+
+    def _confirm_end(self) -> None:
+        tools, part, life = self._tools, (self.topic, self.partition), self.machine.life
+
+        def call() -> Event:
+            try:
+                end = tools.topics.end_offsets([part], read_committed=tools.read_committed)[part]
+            except LogflumeError:
+                # not confirmed, so not idle; the partition asks again with its next tick
+                return EndConfirmed(None, now_ms(), time.monotonic())
+            return EndConfirmed(end, now_ms(), time.monotonic())
+
+        tools.calls.submit(f"end offset of {self}", call, lambda event: self._answer(life, event))
+
+
+class SpoolBroken(Exception):
+    """A spooled part is not whole: its records have to be read again."""
+
+    def __init__(self, error: LogflumeError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def files_of(closing: Mapping[int, Future[SpoolFile]]) -> dict[int, SpoolFile]:
+    """The closed files; waits until the last chunk is compressed. Raises SpoolBroken."""
+    try:
+        return {serial: future.result() for serial, future in closing.items()}
+    except LogflumeError as error:
+        raise SpoolBroken(error) from error
+
+
+def event_of(error: LogflumeError) -> Event:
+    """What a failed claim or decision means for the partition."""
+    mono = time.monotonic()
+    if isinstance(error, Fenced):
+        return Overtaken(error, mono)
+    if isinstance(error, Stopped) or not error.retry:
+        return Trouble(error, mono)
+    return Failed(error, mono)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class ConfirmedIds:
+    """Topic ids as the brokers say them; one question serves all decisions that wait for it."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+        self._lock = threading.Lock()
+        self._asked: dict[str, tuple[float, str]] = {}
+
+    def confirm(self, topic: str, topic_id: str, since: float) -> None:
+        with self._lock:
+            asked, found = self._asked.get(topic, (-1.0, ""))
+            if asked < since:
+                asked = time.monotonic()
+                found = self._topics.topic(topic).topic_id
+                self._asked[topic] = (asked, found)
+        if found != topic_id:
+            raise Stopped(
+                f"topic {topic} was deleted and re-created: its id was {topic_id} and is {found}",
+                hint="records that were not yet decided are gone with the old topic; "
+                f"to go on with the new one: logflume reconcile --accept-topic {topic} -c CONFIG",
+            )

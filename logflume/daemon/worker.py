@@ -1,0 +1,326 @@
+"""One worker process: one consumer owned by one thread, which runs everything that does not block.
+
+    poll → partitions' machines → spool and pool threads → answers → machines …
+
+What blocks runs in ``Calls``; compression in a pool of its own. The parent sees the age of the oldest
+call and kills a worker that hangs; nothing has to be tidied up then, since the ledger is the truth.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from logflume import log as logging
+from logflume.config import Config
+from logflume.core.ledger import Head
+from logflume.core.partition import Phase
+from logflume.daemon import process, spooldir
+from logflume.daemon.calls import Calls
+from logflume.daemon.finisher import Finisher
+from logflume.daemon.report import FinishedHour, PartitionReport, Stop, WorkerReport
+from logflume.daemon.slot import ConfirmedIds, Slot, Tools
+from logflume.errors import ConfigError, Stopped
+from logflume.kafka.consumer import Source
+from logflume.kafka.events import (
+    Assigned,
+    ClientError,
+    CommitResult,
+    EndOfPartition,
+    Event,
+    Lost,
+    PartitionError,
+    Revoked,
+    TopicPart,
+)
+from logflume.kafka.static import StaticMember
+from logflume.kafka.topics import Topics
+from logflume.model import Batch
+from logflume.spool.spool import Spool
+from logflume.store import open_store
+
+log = logging.get(__name__)
+
+#: records taken from the client at once: at 1 M/s a tenth of a second
+POLL_RECORDS = 20_000
+POLL_S = 0.1
+TICK_S = 0.1
+REPORT_S = 1.0
+#: how long a revocation may hold up the group while parts are decided; a successor reads the rest again
+REVOKE_DRAIN_S = 10.0
+#: errors of a partition that mean lost offsets or a topic that is not what it was
+_LOST_CODES = {"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"}
+
+
+def main(config: Config, index: int, spool_dir: str, conn: Connection) -> None:
+    """Entry of the spawned process. Exits 0 after a stop, 2 for a configuration it cannot use."""
+    process.die_with_parent()
+    # a terminal's Ctrl-C goes to the whole group; only the parent answers it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.configure(config.daemon.log_level, config.daemon.log_format)
+    hold = spooldir.hold(Path(spool_dir))
+    try:
+        Worker(config, index, Path(spool_dir), conn).run()
+    except ConfigError as error:
+        log.error("cannot start", problems=error.problems)
+        raise SystemExit(error.exit_code) from error
+    finally:
+        hold.close()
+
+
+class Worker:
+    """The loop and what it owns."""
+
+    def __init__(self, config: Config, index: int, spool_dir: Path, conn: Connection) -> None:
+        daemon, kafka = config.daemon, config.kafka
+        self._config, self._index, self._conn = config, index, conn
+        self._slots: dict[TopicPart, Slot] = {}
+        self._paused = False
+        self._stopping: float | None = None
+        self._next_tick = self._next_report = 0.0
+        self._cores = ThreadPoolExecutor(max(2, os.cpu_count() or 2), thread_name_prefix="encode")
+        self._hours = ThreadPoolExecutor(8, thread_name_prefix="finish")
+        store = open_store(
+            config.output.root,
+            namenode_http=config.output.namenode_http,
+            user=config.output.user,
+            options=config.output.options,
+            timeout_s=daemon.call_deadline_ms / 2000,
+            threads=daemon.store_threads + 8,
+        )
+        self._calls = Calls(daemon.store_threads)
+        self._finisher = Finisher(store, self._calls, self._hours)
+        names = [topic.name if topic.name is not None else f"^({topic.pattern})$" for topic in config.topics]
+        static = None if kafka.assignment == "group" else StaticMember(names, index, daemon.workers)
+        source = Source(kafka.options, names, static=static, on_revoke=self._revoke, on_lost=self._lose)
+        topics = Topics(kafka.options)
+        self._tools = Tools(
+            store=store,
+            source=source,
+            topics=topics,
+            ids=ConfirmedIds(topics),
+            calls=self._calls,
+            spool=Spool(
+                spool_dir,
+                self._cores,
+                buffer_bytes=daemon.buffer_bytes,
+                limit_bytes=daemon.spool_bytes // daemon.workers,
+            ),
+            owner_name=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+            read_committed=kafka.options.get("isolation.level", "read_committed") == "read_committed",
+            grouped=kafka.assignment == "group",
+            decided=self._decided,
+        )
+        self._last_finished: list[FinishedHour] = []
+
+    # -- the loop ---------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until the parent says stop, or is gone."""
+        try:
+            while self._stopping is None:
+                # With too much in memory nothing is read for a moment; the client's own thread keeps the group.
+                crowded = self._tools.spool.crowded
+                for item in [] if crowded else self._tools.source.poll(POLL_S, POLL_RECORDS):
+                    self._take(item)
+                self._calls.settle(0.01 if crowded else 0.0)
+                self._start()
+                self._tick()
+                self._listen()
+            self._drain(list(self._slots.values()), self._stopping)
+            log.info("stopped", worker=self._index, left=sum(s.machine.phase is not Phase.GONE for s in self._slots.values()))
+            self._report()
+        finally:
+            self._calls.close()
+            self._hours.shutdown(wait=False, cancel_futures=True)
+            self._tools.source.close(5.0)
+            self._cores.shutdown(wait=False, cancel_futures=True)
+            shutil.rmtree(self._tools.spool.directory, ignore_errors=True)
+            # threads of a client that hangs must not keep the process alive
+            self._conn.close()
+
+    def _start(self) -> None:
+        starts, self._tools.starts = self._tools.starts, []
+        for slot, life, offset in starts:
+            if self._slots.get((slot.topic, slot.partition)) is slot:
+                slot.start(life, offset)
+
+    def _listen(self) -> None:
+        try:
+            while self._conn.poll():
+                message = self._conn.recv()
+                if isinstance(message, Stop):
+                    self._stopping = time.monotonic() + message.deadline_s
+        except EOFError:
+            self._stopping = time.monotonic()
+
+    def _take(self, item: Batch | Event) -> None:
+        match item:
+            case Batch():
+                slot = self._slots.get((item.topic, item.partition))
+                if slot is not None:
+                    slot.records(item)
+            case EndOfPartition(topic, partition, offset):
+                if (topic, partition) in self._slots:
+                    self._slots[topic, partition].caught_up(offset)
+            case Assigned(partitions):
+                for part in partitions:
+                    self._assign(part)
+            case Revoked(partitions) | Lost(partitions):
+                log.info("partitions given up", partitions=[f"{t}/{p}" for t, p in partitions])
+            case PartitionError():
+                self._partition_error(item)
+            case ClientError(code, text, fatal):
+                log.warning("kafka client", code=code, text=text)
+                if fatal:
+                    raise Stopped(f"the kafka client gave up: {code}: {text}")
+            case CommitResult(committed, failed):
+                self._tools.count("commits", "", by=len(committed))
+                if failed:
+                    # Kafka's offset is a hint: the ledger has C, and the next commit says it again (K4, K5).
+                    self._tools.count("commit_failures", "", by=len(failed))
+                    log.warning("commit rejected", failed={f"{t}/{p}": why for (t, p), why in failed.items()})
+
+    def _assign(self, part: TopicPart) -> None:
+        config = self._config.topic_for(part[0])
+        if config is None:
+            log.error("a topic without settings was assigned", topic=part[0])
+            return
+        self._slots[part] = slot = Slot(self._tools, *part, config)
+        slot.begin()
+
+    def _partition_error(self, error: PartitionError) -> None:
+        log.warning("partition error", partition=f"{error.topic}/{error.partition}", code=error.code, text=error.text)
+        for part, slot in self._slots.items():
+            if part[0] == error.topic and error.partition in (-1, part[1]):
+                slot.end = None
+                if error.code in _LOST_CODES or not error.retriable:
+                    slot.trouble(
+                        Stopped(
+                            f"{slot}: reading failed: {error.code}: {error.text}",
+                            hint="it is looked at again every 30 s; if offsets are lost, the error will say which",
+                        )
+                    )
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if now < self._next_tick:
+            return
+        self._next_tick = now + TICK_S
+        spool = self._tools.spool
+        for owner, error in spool.broken():
+            if isinstance(owner, Slot):
+                owner.spool_failed(error)
+        self._throttle()
+        for slot in self._slots.values():
+            if slot.machine.router is not None:
+                until = self._finisher.finished_until(slot.topic)
+                slot.machine.router.finished_until = until if until is not None else slot.machine.router.finished_until
+            slot.tick(may_idle=not self._paused)
+        self._finisher.tick(lambda topic: (topic, 0) in self._slots and self._reads(topic))
+        if now >= self._next_report:
+            self._next_report = now + REPORT_S
+            self._report()
+
+    def _reads(self, topic: str) -> bool:
+        return self._slots[topic, 0].machine.router is not None
+
+    def _throttle(self) -> None:
+        """Hold the reader back while the spool is full (P3, N1); the group is kept."""
+        spool, source = self._tools.spool, self._tools.source
+        if not self._paused and spool.full:
+            self._paused = True
+            log.warning("spool is full, reading pauses", bytes=spool.disk_bytes, limit=spool.limit_bytes)
+        elif self._paused and spool.roomy:
+            self._paused = False
+            source.resume(list(self._slots))
+            log.info("spool has room, reading goes on", bytes=spool.disk_bytes)
+        if self._paused:
+            # also partitions that were started meanwhile
+            source.pause(list(self._slots))
+
+    def _decided(self, head: Head) -> None:
+        config = self._config.topic_for(head.entry.pid.topic)
+        if config is not None:
+            self._finisher.decided(head, config)
+
+    # -- letting go -------------------------------------------------------------------------------
+
+    def _revoke(self, parts: list[TopicPart]) -> None:
+        """Inside poll: decide what is held, within a bound, so that the next owner reads little again (K1)."""
+        slots = [self._slots.pop(part) for part in parts if part in self._slots]
+        self._drain(slots, time.monotonic() + REVOKE_DRAIN_S)
+
+    def _lose(self, parts: list[TopicPart]) -> None:
+        """Inside poll: someone else may have these already; what is held is void (K3)."""
+        for part in parts:
+            slot = self._slots.pop(part, None)
+            if slot is not None:
+                slot.revoke()
+
+    def _drain(self, slots: list[Slot], deadline: float) -> None:
+        for slot in slots:
+            slot.drain()
+        while any(slot.machine.phase is not Phase.GONE for slot in slots) and time.monotonic() < deadline:
+            self._calls.settle(0.05)
+            if time.monotonic() >= self._next_report:
+                self._next_report = time.monotonic() + REPORT_S
+                self._report()
+        for slot in slots:
+            slot.revoke()
+
+    # -- telling the parent -----------------------------------------------------------------------
+
+    def _report(self) -> None:
+        age, name = self._calls.oldest()
+        finished, self._finisher.finished = self._finisher.finished, []
+        report = WorkerReport(
+            worker=self._index,
+            pid=os.getpid(),
+            consuming=all(slot.machine.phase is not Phase.CLAIMING for slot in self._slots.values()),
+            paused=self._paused,
+            oldest_call_s=age,
+            oldest_call=name,
+            spool_bytes=self._tools.spool.disk_bytes,
+            buffered_bytes=self._tools.spool.buffered_bytes,
+            partitions=tuple(self._partition_report(slot) for slot in self._slots.values()),
+            counters=dict(self._tools.counters),
+            finished=tuple(finished),
+            held=self._finisher.held(),
+        )
+        try:
+            self._conn.send(report)
+        except (BrokenPipeError, OSError):
+            # the parent is gone, and _listen will see it
+            return
+
+    def _partition_report(self, slot: Slot) -> PartitionReport:
+        machine = slot.machine
+        router, state = machine.router, machine.head.state if machine.head is not None else None
+        last = machine.head.entry.closed[-1].boundary if machine.head and machine.head.entry.closed else None
+        if last is not None:
+            slot.boundary = last
+        return PartitionReport(
+            topic=slot.topic,
+            partition=slot.partition,
+            phase=machine.phase.value,
+            committed=state.committed if state is not None else None,
+            position=router.position if router is not None else None,
+            end=self._tools.source.high_watermark(slot.topic, slot.partition) if router is not None else slot.end,
+            watermark=router.watermark if router is not None else None,
+            frontier=state.frontier if state is not None else None,
+            boundary=slot.boundary,
+            open_parts=len(router.open) if router is not None else 0,
+            error=str(machine.error) if machine.error is not None else "",
+            hint=machine.error.hint if machine.error is not None else "",
+        )
+
+

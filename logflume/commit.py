@@ -77,6 +77,21 @@ def next_entry(store: Store, head: Head) -> Head | None:
     return after
 
 
+def trim(store: Store, head: Head, older_than_ms: int) -> int:
+    """Remove entries last written before ``older_than_ms`` that no restart and no finisher needs; returns how many.
+
+    Every entry carries the state, so a chain may lose its beginning. Age is the server's own modification
+    time: it only decides how much history is kept, never what is true.
+    """
+    needed = min([head.entry.seq, *head.state.unfinished.values()])
+    removed = 0
+    for status in store.list(f"{store.root}/{layout.chain_directory(head.entry.pid)}"):
+        seq = layout.parse_entry_name(status.name)
+        if seq is not None and seq < needed and status.modified_ms < older_than_ms:
+            removed += store.delete(status.path)
+    return removed
+
+
 # -- S1 -------------------------------------------------------------------------------------------
 
 
@@ -89,7 +104,10 @@ def claim(store: Store, pid: PartitionId, owner: Owner, *, window_ms: int, facts
     """
     head = read_head(store, pid)
     check_log(pid, head, facts, window_ms)
-    added = pid.partition >= first_partitions(store, pid.topic, pid.topic_id, facts.partitions)
+    earlier = earlier_ids(store, pid)
+    if head is None and earlier:
+        check_accepted(store, pid, earlier)
+    added = pid.partition >= first_partitions(store, pid.topic, pid.topic_id, facts.partitions) or bool(earlier)
     if head is None:
         start = facts.end if latest and not added else facts.start
         entry = ledger.genesis(
@@ -99,7 +117,7 @@ def claim(store: Store, pid: PartitionId, owner: Owner, *, window_ms: int, facts
         publish(store, head.entry)
         entry = ledger.claim(head, owner=owner.name, at=owner.clock(), config=owner.config)
     head = append(store, entry)
-    return _join(store, head, owner) if added and head.state.frontier is None else head
+    return _join(store, head, owner, earlier) if added and head.state.frontier is None else head
 
 
 def first_partitions(store: Store, topic: str, topic_id: str, now: int | None) -> int:
@@ -116,17 +134,41 @@ def first_partitions(store: Store, topic: str, topic_id: str, now: int | None) -
         raise LedgerError(f"{path} cannot be read: {error}") from error
 
 
-def _join(store: Store, head: Head, owner: Owner) -> Head:
+def earlier_ids(store: Store, pid: PartitionId) -> list[str]:
+    """Ids under which the same topic name was ingested into this root before (K10)."""
+    found = store.list(f"{store.root}/{layout.LEDGER_ROOT}/{pid.topic}")
+    return [status.name for status in found if status.is_dir and status.name != pid.topic_id]
+
+
+def check_accepted(store: Store, pid: PartitionId, earlier: list[str]) -> None:
+    """Raises Stopped until an operator has said that the new topic may go on where the old one was."""
+    if store.stat(f"{store.root}/{layout.accepted_path(pid.topic, pid.topic_id)}") is None:
+        raise Stopped(
+            f"topic {pid.topic} was deleted and re-created: this root has the ledger of id "
+            f"{', '.join(earlier)}, and its id is now {pid.topic_id}",
+            hint="records of the old topic that were not decided are gone with it; to go on with the new "
+            f"one: logflume reconcile --accept-topic {pid.topic} --reason TEXT -c CONFIG",
+        )
+
+
+def _join(store: Store, head: Head, owner: Owner, earlier: list[str]) -> Head:
     """Close what any other partition has closed, *after* our chain exists: a finisher that did not see our
     chain has looked at the others' entries before, so what it finishes is among these hours.
+
+    Of a topic's ``earlier`` ids every hour that has a part is closed as well: ids never share an hour.
     """
     pid = head.entry.pid
-    others = [other for other in chains(store, pid.topic, pid.topic_id) if other != pid]
-    heads = [read_head(store, other) for other in others]
-    frontiers = [other.state.frontier for other in heads if other is not None and other.state.frontier is not None]
-    if not frontiers:
-        return head
-    return append(store, ledger.join(head, until=max(frontiers), at=owner.clock()))
+    until = []
+    for topic_id in [pid.topic_id, *earlier]:
+        for other in chains(store, pid.topic, topic_id):
+            newest = read_head(store, other) if other != pid else None
+            if newest is None:
+                continue
+            if newest.state.frontier is not None:
+                until.append(newest.state.frontier)
+            if topic_id != pid.topic_id and newest.state.unfinished:
+                until.append(max(newest.state.unfinished) + newest.state.window_ms)
+    return append(store, ledger.join(head, until=max(until), at=owner.clock())) if until else head
 
 
 def chains(store: Store, topic: str, topic_id: str) -> list[PartitionId]:

@@ -148,6 +148,11 @@ def topic_path(topic: str, topic_id: str) -> str:
     return f"{topic_directory(topic, topic_id)}/topic.json"
 
 
+def accepted_path(topic: str, topic_id: str) -> str:
+    """An operator's word that this id follows an earlier one of the same topic name."""
+    return f"{topic_directory(topic, topic_id)}/accepted.json"
+
+
 def chain_directory(pid: PartitionId) -> str:
     return f"{topic_directory(pid.topic, pid.topic_id)}/p{pid.partition:05d}"
 

@@ -6,6 +6,7 @@ everything that may block in ``Calls``.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -56,6 +57,9 @@ from logflume.spool.spool import Spool, SpoolFile
 from logflume.store.base import Store
 
 log = get(__name__)
+
+#: seconds between two looks for entries that may go; each partition begins somewhere in it
+TRIM_EVERY_S = 6 * 3600.0
 
 Counters = dict[tuple[str, str, str], int]
 
@@ -122,6 +126,7 @@ class Slot:
         self._batch: tuple[Batch, Lines] | None = None
         self._decision: Decision | None = None
         self._closing: dict[int, Future[SpoolFile]] = {}
+        self._next_trim = time.monotonic() + random.uniform(60.0, TRIM_EVERY_S)
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}"
@@ -156,7 +161,11 @@ class Slot:
         self.handle(CaughtUp(position, time.monotonic()))
 
     def tick(self, *, may_idle: bool) -> None:
-        self.handle(Tick(now_ms(), time.monotonic(), may_idle))
+        mono = time.monotonic()
+        self.handle(Tick(now_ms(), mono, may_idle))
+        if mono >= self._next_trim and self.machine.router is not None and self.machine.head is not None:
+            self._next_trim = mono + TRIM_EVERY_S
+            self._trim(self.machine.head)
 
     def drain(self) -> None:
         self.handle(Drain(time.monotonic()))
@@ -329,6 +338,23 @@ class Slot:
                 tools.spool.remove(self, part.serial)
             self._decision, self._closing = None, {}
         self._answer(life, event)
+
+    def _trim(self, head: Head) -> None:
+        tools, older_than = self._tools, now_ms() - self.config.ledger_retention_ms
+
+        def call() -> int | LogflumeError:
+            try:
+                return commit.trim(tools.store, head, older_than)
+            except LogflumeError as error:
+                return error
+
+        def then(found: int | LogflumeError) -> None:
+            if isinstance(found, LogflumeError):
+                log.warning("old entries stay for now", partition=str(self), error=str(found))
+            elif found:
+                log.info("old entries removed", partition=str(self), entries=found)
+
+        tools.calls.submit(f"trim {self}", call, then)
 
     def _confirm_end(self) -> None:
         tools, part, life = self._tools, (self.topic, self.partition), self.machine.life

@@ -75,7 +75,10 @@ class OffsetSet:
     def loads(cls, data: bytes) -> OffsetSet:
         """Inverse of ``dumps``; raises ValueError for bytes that are not a set."""
         made = cls()
-        made._bits = BitMap64.deserialize(data)
+        try:
+            made._bits = BitMap64.deserialize(data)
+        except IndexError as error:
+            raise ValueError("not a set of offsets") from error
         return made
 
     def dumps(self) -> bytes:

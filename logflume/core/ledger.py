@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,6 +21,7 @@ from logflume.errors import LedgerError
 from logflume.model import Kind, OffsetSet, PartitionId
 
 FORMAT = 1
+_SUM = re.compile(rb'\{"sum":"([0-9a-f]{64})",')
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,9 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One decision. ``what`` is ``claim``, ``join``, ``decide`` or ``gap``; ``gaps`` are offsets the broker did not deliver
-    (transaction markers, aborted or compacted records), ``dropped`` late records under ``late = "drop"``.
+    """One decision. ``what`` is ``claim``, ``join``, ``decide`` or ``gap``; ``gaps`` are offsets the broker did
+    not deliver (transaction markers, aborted or compacted records), ``dropped`` late records under
+    ``late = "drop"``.
     """
 
     pid: PartitionId
@@ -179,7 +182,7 @@ def join(head: Head, *, until: int, at: int) -> Entry:
 
 
 def encode(entry: Entry) -> bytes:
-    """Compact JSON with sorted keys and a newline at the end; ``decode`` is the inverse."""
+    """Compact JSON with sorted keys and a newline at the end, its check sum in front; ``decode`` is the inverse."""
     body = {
         "v": FORMAT,
         "topic": entry.pid.topic,
@@ -199,12 +202,17 @@ def encode(entry: Entry) -> bytes:
         "note": entry.note,
         "state": _state_json(entry.state),
     }
-    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    text = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    # The newest entry has no successor yet that would tell whether it was touched.
+    return b'{"sum":"%s",%s' % (_sha256(text).encode(), text[1:])
 
 
 def decode(data: bytes, *, pid: PartitionId | None = None, seq: int | None = None) -> Head:
     """An entry and its hash. Raises LedgerError when it is not one, or not the one asked for (H19)."""
     where = f"entry {seq} of {pid}" if pid is not None else "entry"
+    found = _SUM.match(data)
+    if found is None or found[1] != _sha256(b"{" + data[found.end() :]).encode():
+        raise LedgerError(f"{where} is damaged: it does not have the check sum that it names")
     try:
         body = json.loads(data)
         if body["v"] != FORMAT:
@@ -225,32 +233,58 @@ def decode(data: bytes, *, pid: PartitionId | None = None, seq: int | None = Non
             dropped=unpack(body["dropped"]),
             note=body["note"],
         )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise LedgerError(f"{where} cannot be read: {type(error).__name__}: {error}") from error
     if (pid is not None and entry.pid != pid) or (seq is not None and entry.seq != seq):
         raise LedgerError(f"{where} says it is entry {entry.seq} of {entry.pid} ({entry.pid.topic_id})")
-    return Head(entry, hashlib.sha256(data).hexdigest())
+    return Head(entry, _sha256(data))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def check_follows(before: Head, after: Entry) -> None:
     """Raises LedgerError unless ``after`` may follow ``before``: the rules every reader can re-check."""
     old, new = before.state, after.state
     problems = []
-    if after.seq != before.entry.seq + 1 or after.prev != before.sha256:
+    if after.seq != before.entry.seq + 1 or after.prev != before.sha256 or after.pid != before.entry.pid:
         problems.append("it does not link to the entry before")
-    if new.committed < old.committed or new.position < old.committed:
+    if new.committed < old.committed or new.position < old.position:
         problems.append(f"C goes back from {old.committed} to {new.committed}")
     if old.frontier is not None and (new.frontier is None or new.frontier < old.frontier):
         problems.append("a closed hour is open again")
-    fresh = OffsetSet()
+    frontier = old.frontier
+    for closing in after.closed:
+        if closing.since != frontier:
+            problems.append(f"the closing until {closing.until} does not begin where the one before ended")
+        frontier = closing.until
+    if new.frontier != frontier:
+        problems.append("hours are closed without a closing")
     for part in after.parts:
-        if fresh & part.offsets or old.decided & part.offsets or part.offsets.first < old.committed:
-            problems.append(f"{part.path} holds offsets that were decided before")
-        fresh = fresh | part.offsets
         if part.kind is Kind.HOUR and old.frontier is not None and part.hour + old.window_ms <= old.frontier:
             problems.append(f"{part.path} adds to a closed hour")
+    problems += _offset_problems(old, after)
     if problems:
         raise LedgerError(f"entry {after.seq} of {after.pid} breaks the chain: {'; '.join(problems)}")
+
+
+def _offset_problems(old: State, after: Entry) -> list[str]:
+    """Every offset has one fate, and C is past none without."""
+    problems = []
+    decided = old.decided
+    fates = [(part.path, part.offsets) for part in after.parts]
+    for name, offsets in [*fates, ("the gaps", after.gaps), ("what was dropped", after.dropped)]:
+        if offsets and (decided & offsets or offsets.first < old.committed):
+            problems.append(f"{name}: offsets that were decided before")
+        decided = decided | offsets
+    problems += [f"{path}: no offsets" for path, offsets in fates if not offsets]
+    committed = after.state.committed
+    if OffsetSet.run(old.committed, committed) - decided:
+        problems.append(f"C passes undecided offsets below {committed}")
+    if after.state.decided != _above(decided, committed):
+        problems.append("the decided offsets of its state are others")
+    return problems
 
 
 def lose(head: Head, *, until: int, owner: str, at: int, config: str, note: str) -> Entry:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from logflume.core.layout import hour_name
 from logflume.core.ledger import Head
 from logflume.core.router import Keep, Round, Router, Rows, Rules
-from logflume.errors import LogflumeError
+from logflume.errors import LedgerError, LogflumeError
 
 #: seconds before a failed claim or decision is tried again: doubled each time, up to the last one
 RETRY_FIRST_S, RETRY_LAST_S = 0.5, 30.0
@@ -264,7 +264,10 @@ class Partition:
 
     def _records(self, event: Records) -> list[Action]:
         self._active, self._caught_up = event.mono, None
-        keeps = self.reads.route(event.rows, now=event.now, mono=event.mono)
+        try:
+            keeps = self.reads.route(event.rows, now=event.now, mono=event.mono)
+        except LedgerError as error:
+            return self._stop(Trouble(error, event.mono))
         return [Write(keeps)] if keeps else []
 
     def _reached_end(self, event: CaughtUp) -> list[Action]:
@@ -282,7 +285,7 @@ class Partition:
             return [ConfirmEnd()]
         return []
 
-    def _is_idle(self, event: Tick) -> bool:
+    def _is_idle(self, event: Tick | EndConfirmed) -> bool:
         router = self.reads
         if self._caught_up != router.position or event.mono - self._active < self.rules.idle_grace_ms / 1000:
             return False
@@ -292,7 +295,8 @@ class Partition:
         self._confirming = False
         if self.phase is not Phase.READING or event.position is None:
             return []
-        if event.position != self.reads.position or self._caught_up != event.position:
+        # Records may have come since the question was asked.
+        if event.position != self.reads.position or not self._is_idle(event):
             return []
         return self._decide(event.mono) if self.reads.close_idle(event.now) else []
 
@@ -353,7 +357,8 @@ class Partition:
     def _drained(self, event: Decided) -> list[Action]:
         self.head, self._round = event.head, None
         commit = commit_of(event.head)
-        if self.reads.open:
+        router = self.reads
+        if router.open or router.closed or router.gaps or router.dropped:
             return [commit, *self._decide(0.0, everything=True)]
         return [commit, *self._release()]
 
@@ -418,7 +423,7 @@ TABLE: dict[tuple[Phase, type], Rule] = {
     **_rows(
         Phase.READING,
         {
-            Records: Rule(_P._records, (Phase.READING,)),
+            Records: Rule(_P._records, (Phase.READING, Phase.STOPPED)),
             CaughtUp: Rule(_P._reached_end, (Phase.READING,)),
             Tick: Rule(_P._tick, (Phase.READING, Phase.DECIDING)),
             EndConfirmed: Rule(_P._end_confirmed, (Phase.READING, Phase.DECIDING)),
@@ -431,7 +436,7 @@ TABLE: dict[tuple[Phase, type], Rule] = {
     **_rows(
         Phase.DECIDING,
         {
-            Records: Rule(_P._records, (Phase.DECIDING,)),
+            Records: Rule(_P._records, (Phase.DECIDING, Phase.STOPPED)),
             CaughtUp: Rule(_P._reached_end, (Phase.DECIDING,)),
             EndConfirmed: Rule(_P._end_confirmed, (Phase.DECIDING,)),
             Decided: Rule(_P._decided, (Phase.READING,)),
@@ -446,7 +451,7 @@ TABLE: dict[tuple[Phase, type], Rule] = {
     **_rows(
         Phase.RETRYING,
         {
-            Records: Rule(_P._records, (Phase.RETRYING,)),
+            Records: Rule(_P._records, (Phase.RETRYING, Phase.STOPPED)),
             CaughtUp: Rule(_P._reached_end, (Phase.RETRYING,)),
             EndConfirmed: Rule(_P._end_confirmed, (Phase.RETRYING,)),
             Tick: Rule(_P._decide_again, (Phase.RETRYING, Phase.DECIDING)),

@@ -26,11 +26,6 @@ RUN = uuid.uuid4().hex[:6]
 _numbers = itertools.count(1)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "servers: needs Kafka, HDFS and ZooKeeper (automatic)")
-    config.addinivalue_line("markers", "e2e: whole daemon on real servers, or longer than 10 s")
-
-
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects by markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -38,11 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.servers)
 
 
-def unavailable(error: ServersMissing) -> None:
-    """Skip, or fail where servers are required (LOGFLUME_REQUIRE_SERVERS=1, for CI)."""
+def unavailable(error: ServersMissing) -> BaseException:
+    """What to raise: a skip, or a failure where servers are required (LOGFLUME_REQUIRE_SERVERS=1)."""
     if os.environ.get("LOGFLUME_REQUIRE_SERVERS") == "1":
-        pytest.fail(f"LOGFLUME_REQUIRE_SERVERS=1, but {error}", pytrace=False)
-    pytest.skip(str(error))
+        return pytest.fail.Exception(f"LOGFLUME_REQUIRE_SERVERS=1, but {error}", pytrace=False)
+    return pytest.skip.Exception(str(error))
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +47,7 @@ def stack() -> Iterator[Stack]:
         with obtain() as found:
             yield found
     except ServersMissing as error:
-        unavailable(error)
+        raise unavailable(error) from None
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +61,7 @@ def _own_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         with local() as found:
             yield found
     except ServersMissing as error:
-        unavailable(error)
+        raise unavailable(error) from None
 
 
 @pytest.fixture
@@ -87,7 +82,7 @@ def kafka_cluster() -> Iterator[KafkaCluster]:
         with local_kafka(brokers=3) as cluster:
             yield cluster
     except ServersMissing as error:
-        unavailable(error)
+        raise unavailable(error) from None
 
 
 def stack_of(request: pytest.FixtureRequest) -> Stack:

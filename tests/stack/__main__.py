@@ -6,10 +6,11 @@ Prints the environment variables that make pytest use it, then waits for Ctrl-C 
     . ./stack.env && pytest
 """
 
+# ruff: noqa: T201 - a command prints
+
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ def write_whole(path: Path, text: str) -> None:
     """Write `text` so that whoever waits for the file never reads a part of it."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 if __name__ == "__main__":

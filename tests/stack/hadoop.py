@@ -94,13 +94,11 @@ def hdfs(workspace: Workspace, datanodes: int = 3) -> Hdfs:
         probe=lambda: _namenode_missing(http),
         env=env,
     )
-    nodes = [_datanode(workspace, conf, env, number, http) for number in range(1, datanodes + 1)]
+    nodes = [_datanode(workspace, conf, env, number) for number in range(1, datanodes + 1)]
     return Hdfs(namenode, nodes, f"{LOOPBACK}:{rpc_port}", http)
 
 
-def _datanode(
-    workspace: Workspace, conf: Path, env: dict[str, str], number: int, namenode_http: str
-) -> Server:
+def _datanode(workspace: Workspace, conf: Path, env: dict[str, str], number: int) -> Server:
     name = f"datanode-{number}"
     # Fixed ports: a restarted DataNode is where the NameNode and its clients knew it.
     transfer, http, ipc = free_port(), free_port(), free_port()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import urllib.error
 from collections.abc import Callable
@@ -127,6 +128,7 @@ def test_zookeeper_keeps_an_ephemeral_node_for_a_session(stack: Stack) -> None:
         client.close()
 
 
+@pytest.mark.slow  # a dead DataNode is noticed after 12 s
 def test_a_datanode_may_die_and_come_back(own_stack: Stack, hdfs_root: str) -> None:
     victim, count = own_stack.datanodes[0], len(own_stack.datanodes)
     write(own_stack, f"{hdfs_root}/a", b"before")
@@ -220,7 +222,7 @@ def test_kafka_clients_stay_behind_the_proxies(own_stack: Stack, topic_factory: 
             consumer.close()
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_three_brokers_serve_on_while_one_is_dead(
     kafka_cluster: KafkaCluster, topic_factory: TopicFactory
 ) -> None:
@@ -235,7 +237,7 @@ def test_three_brokers_serve_on_while_one_is_dead(
 def test_a_server_that_does_not_come_up_shows_its_log() -> None:
     space = Workspace()
     try:
-        script = ["sh", "-c", "echo the reason; exit 3"]
+        script = [sys.executable, "-c", "print('the reason'); raise SystemExit(3)"]
         server = Server("broken", script, workspace=space, probe=lambda: "never ready")
         server.start()
         with pytest.raises(StartError, match=r"(?s)broken ended while starting \(3\).*the reason"):

@@ -182,12 +182,12 @@ class Worker:
                 log.warning("kafka client", code=code, text=text)
                 if fatal:
                     raise Stopped(f"the kafka client gave up: {code}: {text}")
-            case CommitResult(committed, failed):
-                self._tools.count("commits", "", by=len(committed))
-                if failed:
+            case CommitResult(offsets, error):
+                self._tools.count("commits", "", by=len(offsets))
+                if error:
                     # Kafka's offset is a hint: the ledger has C, and the next commit says it again (K4, K5).
-                    self._tools.count("commit_failures", "", by=len(failed))
-                    log.warning("commit rejected", failed={f"{t}/{p}": why for (t, p), why in failed.items()})
+                    self._tools.count("commit_failures", "", by=len(offsets))
+                    log.warning("commit rejected", error=error, partitions=[f"{t}/{p}" for t, p in offsets])
 
     def _assign(self, part: TopicPart) -> None:
         config = self._config.topic_for(part[0])

@@ -57,7 +57,8 @@ def open_store(
     timeout_s: float = 60.0,
     threads: int = 16,
 ) -> Store:
-    """The store for a root URL. ``namenode_http`` (http://host:port) gives ``hdfs://`` its concat.
+    """The store for a root URL. ``namenode_http`` (http://host:port) gives ``hdfs://`` its concat; with
+    failover both NameNodes' addresses, joined by ``;``.
 
     ``options`` are Hadoop client settings for ``hdfs://``; ``threads`` bounds the connections of
     ``webhdfs://``. Nothing is connected before the first call.

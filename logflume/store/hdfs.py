@@ -152,6 +152,7 @@ class HdfsStore(HadoopStore):
 
 
 def _defaults(timeout_s: float) -> dict[str, str]:
+    """Settings that stand above those of HADOOP_CONF_DIR, and below the user's options."""
     return {
         # With three DataNodes there is none to replace one that dies: go on with two (H4).
         "dfs.client.block.write.replace-datanode-on-failure.best-effort": "true",

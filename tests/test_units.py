@@ -1,4 +1,4 @@
-"""Durations, sizes, instants and addresses: what is read, what is refused, and that printing is the inverse."""
+"""Durations, sizes, instants and addresses: what is read, what is refused, what is printed."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class OutputConfig(Table):
     options: dict[str, str] = Field(
         default={},
         repr=False,  # may hold a password
-        description="Hadoop's options for `hdfs://`, names as in hdfs-site.xml and in quotes, all values text",
+        description="Hadoop's options for `hdfs://`, as in hdfs-site.xml, names in quotes, all values text",
     )
 
     @property

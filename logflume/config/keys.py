@@ -145,7 +145,7 @@ KeyPath = tuple[str | int, ...]
 Problem = tuple[KeyPath, str]
 
 
-class Wrong(ValueError):  # noqa: N818 (never leaves this package as an error of its own)
+class Wrong(ValueError):
     """Several problems at once: below the table being checked, which key, and what would be right."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:

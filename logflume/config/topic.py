@@ -180,7 +180,7 @@ class TopicConfig(_TopicKeys):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def matches(self, topic: str) -> bool:
-        """Whether the pattern takes this topic; never one that begins with ``_`` or ``.``, such as Kafka's own."""
+        """Whether the pattern takes this topic; never one that begins with ``_`` or ``.`` (Kafka's own)."""
         return self.pattern is not None and topic[:1] not in "_." and bool(re.fullmatch(self.pattern, topic))
 
 

@@ -1,0 +1,49 @@
+# Everything is done in .venv, from requirements.lock. 'make' lists the targets.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check lint lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /  make \1|/' | column -t -s '|'
+
+venv: $(STAMP)  ## .venv with logflume and everything it needs, as pinned in requirements.lock
+
+# A name in PATH is not enough: it may be a shim without a Python, or a Python without venv.
+$(STAMP): requirements.lock pyproject.toml
+	@python=$$(for name in python3.13 python3.12 python3.11 python3; do type -ap $$name; done | while read -r one; do \
+	  "$$one" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$one" && break; done); \
+	if [ -z "$$python" ]; then \
+	  echo "error: no Python 3.11 or newer with the venv module in PATH" >&2; \
+	  echo "install one; on Debian and Ubuntu: apt-get install python3 python3-venv" >&2; exit 1; fi; \
+	[ -x $(BIN)/python ] || "$$python" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: venv  ## see it work, without Kafka or HDFS
+	$(BIN)/logflume demo
+
+test: venv  ## all tests; those with real servers where java and mvn are found
+	$(BIN)/pytest
+
+check: lint  ## lint and types
+	$(BIN)/mypy
+
+lint: venv  ## style, errors that ruff finds, format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+# Made with the oldest Python that is supported: a lock of a newer one would lack backports.
+lock: venv  ## make requirements.lock anew from pyproject.toml; needs .venv to be of Python 3.11
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo "error: make lock needs a .venv of Python 3.11" >&2; exit 1; }
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra zookeeper --extra parquet --extra dev --allow-unsafe --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --strip-extras --output-file requirements.lock pyproject.toml
+
+clean:  ## remove what was built and cached, and .venv
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,15 +30,13 @@ def run_worker(config: Config, index: int, spool_dir: str, conn: Connection) -> 
     worker.main(config, index, spool_dir, conn)
 
 
-def start(target: Target, config: Config, index: int, spool_dir: str) -> tuple[SpawnProcess, Connection]:
-    """Start a worker; returns it and our end of its pipe. To be called from the main thread, see
-    ``die_with_parent``.
+def start(name: str, target: Callable[..., None], *args: object) -> tuple[SpawnProcess, Connection]:
+    """Start ``target(*args, conn)``; returns the process and our end of its pipe. To be called from the main
+    thread, see ``die_with_parent``.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=True)
-    process = context.Process(
-        target=target, args=(config, index, spool_dir, theirs), name=f"worker-{index}", daemon=True
-    )
+    process = context.Process(target=target, args=(*args, theirs), name=name, daemon=True)
     # A terminal sends its signals to every process of the group, and only the parent is to answer them. The
     # child inherits the blocked ones, so that there is no moment in which Ctrl-C kills a worker that starts.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})

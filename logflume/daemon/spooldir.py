@@ -51,8 +51,12 @@ def hold(path: Path) -> BinaryIO:
     """Keep a directory for as long as the returned file is open. Raises Refused."""
     try:
         lock = (path / LOCK).open("rb")
+    except OSError as error:
+        raise _refused(path / LOCK, error) from error
+    try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
+        lock.close()
         raise _refused(path / LOCK, error) from error
     return lock
 

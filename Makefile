@@ -21,7 +21,8 @@ $(STAMP): requirements.lock pyproject.toml
 	  echo "install one; on Debian and Ubuntu: apt-get install python3 python3-venv" >&2; exit 1; fi; \
 	[ -x $(BIN)/python ] || "$$python" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# setuptools warns that editable installs may shadow folders; here nothing can
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: venv  ## see it work, without Kafka or HDFS

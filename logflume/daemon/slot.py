@@ -308,6 +308,8 @@ class Slot:
 
     def _names(self, action: Decide) -> dict[int, str]:
         pid, config = action.head.entry.pid, self.config
+        # An hour before the first one is never finished: what is added to it would stay hidden for good.
+        first_hour = action.round.state.first_hour
         return {
             part.serial: layout.part_path(
                 pid,
@@ -317,7 +319,7 @@ class Slot:
                 config.window_ms,
                 self._quarantine_extension if part.kind is Kind.QUARANTINE else self._extension,
                 early=config.reveal == "early",
-                append=config.late == "append",
+                append=config.late == "append" and first_hour is not None and part.hour >= first_hour,
             )
             for part in action.round.parts
         }

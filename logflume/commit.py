@@ -98,9 +98,11 @@ def trim(store: Store, head: Head, older_than_ms: int) -> int:
 def claim(store: Store, pid: PartitionId, owner: Owner, *, window_ms: int, facts: LogFacts, latest: bool) -> Head:
     """S1: finish what the last owner left, then fence it with an entry of our own.
 
-    ``latest``: a partition that was there when its topic was first seen begins at the end of the log. Raises Stopped when the log and the chain
-    contradict each other (K7, K8, K9, C4), before anything is written; Fenced when another owner is
-    claiming at the same time; store errors with unknown outcome (claiming again is harmless).
+    ``latest``: a partition that was there when its topic was first seen begins at the end of the log.
+
+    Raises Stopped when the log and the chain contradict each other (K7, K8, K9, C4), before anything is
+    written; Fenced when another owner is claiming at the same time; store errors with unknown outcome
+    (claiming again is harmless).
     """
     head = read_head(store, pid)
     check_log(pid, head, facts, window_ms)
@@ -127,7 +129,9 @@ def first_partitions(store: Store, topic: str, topic_id: str, now: int | None) -
     path = f"{store.root}/{layout.topic_path(topic, topic_id)}"
     if now is not None and store.stat(path) is None:
         data = json.dumps({"topic": topic, "topic_id": topic_id, "partitions": now}).encode() + b"\n"
-        store.put_if_absent(path, data, f"{store.root}/{layout.topic_directory(topic, topic_id)}/{uuid.uuid4().hex}.tmp")
+        store.put_if_absent(
+            path, data, f"{store.root}/{layout.topic_directory(topic, topic_id)}/{uuid.uuid4().hex}.tmp"
+        )
     try:
         return int(json.loads(store.read(path))["partitions"])
     except (ValueError, KeyError, TypeError) as error:
@@ -280,7 +284,9 @@ def entry_of(decision: Decision, owner: Owner) -> Entry:
     for part in round_.parts:
         file = decision.files[part.serial]
         if file.count != len(part.offsets):
-            raise LedgerError(f"{before.pid}: part {part.serial} has {file.count} lines for {len(part.offsets)} offsets")
+            raise LedgerError(
+                f"{before.pid}: part {part.serial} has {file.count} lines for {len(part.offsets)} offsets"
+            )
         parts.append(
             Part(
                 kind=part.kind,
@@ -338,7 +344,6 @@ def publish(store: Store, entry: Entry) -> None:
                     f"{part.path} was decided by entry {entry.seq} of {entry.pid}, and is neither there nor in tmp",
                     hint="someone removed it; 'logflume reconcile' says what is missing",
                 ) from None
-
 
         run.reveal_appended_part(store, entry.pid, part, entry.state.window_ms)
 

@@ -21,8 +21,8 @@ from logflume.errors import LedgerError, LogflumeError
 RETRY_FIRST_S, RETRY_LAST_S = 0.5, 30.0
 #: seconds after which a stopped partition is looked at again
 STOPPED_S = 30.0
-#: Kafka refuses commit metadata above 4,096 bytes (offset.metadata.max.bytes)
-METADATA_BYTES = 4096
+#: Kafka refuses commit metadata above 4,096 bytes (offset.metadata.max.bytes); the client adds one of its own
+METADATA_BYTES = 4095
 
 
 class Phase(StrEnum):
@@ -371,7 +371,8 @@ class Partition:
 def commit_of(head: Head) -> Commit:
     """C for Kafka, with the boundaries of the last hours closed as JSON in the metadata."""
     state, entry = head.state, head.entry
-    last = [[hour_name(closing.until - state.window_ms, state.window_ms), closing.boundary] for closing in entry.closed[-16:]]
+    window = state.window_ms
+    last = [[hour_name(closing.until - window, window), closing.boundary] for closing in entry.closed[-16:]]
     body = json.dumps({"seq": entry.seq, "B": last}, separators=(",", ":"))
     if len(body) > METADATA_BYTES:
         body = json.dumps({"seq": entry.seq})

@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from logflume.core.ledger import Blind, Closing, State
+from logflume.core.ledger import Closing, State
 from logflume.errors import LedgerError
 from logflume.model import HOUR_MS, Kind, OffsetSet, Reason
 
@@ -321,10 +321,8 @@ class Router:
 
     @staticmethod
     def _widen(part: OpenPart, low: int, high: int) -> None:
-        if low < part.min_time:
-            part.min_time = low
-        if high > part.max_time:
-            part.max_time = high
+        part.min_time = min(part.min_time, low)
+        part.max_time = max(part.max_time, high)
 
     def _gap(self, start: int, end: int) -> None:
         if start >= self._fresh_from:

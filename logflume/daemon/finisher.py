@@ -108,7 +108,9 @@ class Finisher:
             records=sum(part.count for file in done.files for part in file.parts),
         )
 
-    def _done(self, name: str, topic: _Topic, follower: TopicFollower, found: list[FinishedHour] | LogflumeError) -> None:
+    def _done(
+        self, name: str, topic: _Topic, follower: TopicFollower, found: list[FinishedHour] | LogflumeError
+    ) -> None:
         topic.running = False
         if isinstance(found, LogflumeError):
             if str(found) != topic.held:
@@ -139,7 +141,7 @@ class Finisher:
     def _submit_learn(self, name: str, topic: _Topic) -> None:
         """Owners of other partitions only have to know what is finished, to keep their entries short."""
 
-        def call() -> int | None | LogflumeError:
+        def call() -> int | LogflumeError | None:
             try:
                 known = commit.chains(self._store, name, topic.topic_id)
                 head = commit.read_head(self._store, known[0]) if known else None
@@ -147,7 +149,7 @@ class Finisher:
             except LogflumeError as error:
                 return error
 
-        def then(found: int | None | LogflumeError) -> None:
+        def then(found: int | LogflumeError | None) -> None:
             topic.running = False
             topic.next_look = time.monotonic() + 10 * QUIET_S
             if isinstance(found, LogflumeError):
@@ -156,4 +158,3 @@ class Finisher:
                 topic.finished_until = found
 
         self._calls.submit(f"learn finished hours of {name}", call, then)
-

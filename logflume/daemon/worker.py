@@ -136,7 +136,9 @@ class Worker:
                 self._tick()
                 self._listen()
             self._drain(list(self._slots.values()), self._stopping)
-            log.info("stopped", worker=self._index, left=sum(s.machine.phase is not Phase.GONE for s in self._slots.values()))
+            log.info(
+                "stopped", worker=self._index, left=sum(s.machine.phase is not Phase.GONE for s in self._slots.values())
+            )
             self._report()
         finally:
             self._calls.close()
@@ -322,5 +324,3 @@ class Worker:
             error=str(machine.error) if machine.error is not None else "",
             hint=machine.error.hint if machine.error is not None else "",
         )
-
-

@@ -175,7 +175,9 @@ class TopicFollower:
         """The hour is marked: forget it, and move ``finished_until`` over all that are done in a row."""
         window = self._config.window_ms
         self._finished.add(hour)
-        begins = [chain.head.state.first_hour for chain in self._chains.values() if chain.head.state.first_hour is not None]
+        begins = [
+            chain.head.state.first_hour for chain in self._chains.values() if chain.head.state.first_hour is not None
+        ]
         at = max(min(begins, default=hour), self.finished_until or 0)
         while at in self._finished:
             self._finished.discard(at)
@@ -183,4 +185,3 @@ class TopicFollower:
         self.finished_until = at
         for chain in self._chains.values():
             chain.forget(at, window)
-

@@ -1,0 +1,97 @@
+"""The spool against a real disk and real threads."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from logflume.errors import Refused
+from logflume.spool.encoders import encoder
+from logflume.spool.spool import CHUNK_MAX_BYTES, Spool
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as made:
+        yield made
+
+
+def lines(n: int) -> list[bytes]:
+    return [b"line %09d " % i + b"x" * 200 for i in range(n)]
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+def test_what_was_written_comes_back_in_order(tmp_path: Path, pool: ThreadPoolExecutor, compression: str) -> None:
+    spool = Spool(tmp_path / "w", pool, buffer_bytes=8 << 20, limit_bytes=1 << 40)
+    owner, written = object(), lines(20_000)
+    for start in range(0, len(written), 500):
+        some = written[start : start + 500]
+        spool.write(owner, 1, encoder(compression), some, len(some), sum(map(len, some)) + len(some))
+    file = spool.close(owner, 1).result(timeout=30)
+    data = file.path.read_bytes()
+    raw = {
+        "gzip": gzip.decompress,
+        "zstd": lambda d: zstandard.ZstdDecompressor().stream_reader(d, read_across_frames=True).read(),
+        "none": lambda d: d,
+    }[compression](data)
+    assert raw == b"".join(line + b"\n" for line in written)
+    assert (file.size, file.raw, file.count) == (len(data), len(raw), len(written))
+    assert file.sha256 == hashlib.sha256(data).hexdigest()
+    assert spool.disk_bytes == len(data)
+    spool.remove(owner, 1)
+    assert not file.path.exists()
+    assert (spool.disk_bytes, spool.buffered_bytes) == (0, 0)
+
+
+def test_the_same_lines_give_the_same_bytes() -> None:
+    assert encoder("gzip")(b"a\n") == encoder("gzip")(b"a\n")
+
+
+def test_chunks_shrink_with_the_number_of_open_parts_so_that_memory_is_bounded(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    """Promise 6: 200 open parts share 32 MiB when the owner stops while it is crowded."""
+    spool = Spool(tmp_path / "w", pool, buffer_bytes=32 << 20, limit_bytes=1 << 40)
+    owner, most = object(), 0
+    for _ in range(40):
+        for serial in range(200):
+            while spool.crowded:
+                time.sleep(0.001)
+            spool.write(owner, serial, encoder("none"), [b"x" * 4095], 1, 4096)
+            most = max(most, spool.buffered_bytes)
+    assert most <= (32 << 20) + 4096 < 200 * CHUNK_MAX_BYTES
+
+
+def test_a_discarded_part_frees_what_it_held_even_while_it_is_compressed(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    spool = Spool(tmp_path / "w", pool, buffer_bytes=8 << 20, limit_bytes=1 << 40)
+    owner = object()
+    for serial in range(4):
+        some = lines(5000)
+        spool.write(owner, serial, encoder("gzip"), some, len(some), sum(map(len, some)) + len(some))
+    closing = spool.close(owner, 0)
+    spool.remove_all(owner)
+    pool.shutdown(wait=True)
+    assert (spool.disk_bytes, spool.buffered_bytes) == (0, 0)
+    assert list((tmp_path / "w").iterdir()) == []
+    assert closing.done()
+
+
+def test_a_disk_that_refuses_is_an_error_of_the_part_and_of_its_owner(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    """P3, N1: nothing is published from a part that is not whole."""
+    spool = Spool(tmp_path / "w", pool, buffer_bytes=8 << 20, limit_bytes=1 << 40)
+    owner = object()
+    (tmp_path / "w").rmdir()
+    spool.write(owner, 1, encoder("none"), [b"x"], 1, 2)
+    closing = spool.close(owner, 1)
+    with pytest.raises(Refused, match="spool cannot be written"):
+        closing.result(timeout=30)
+    assert [found for found, _ in spool.broken()] == [owner]

@@ -1,7 +1,7 @@
 """From librdkafka's messages to batches of parallel columns: the hot path, kept to calls made in C.
 
-``map`` over an unbound method costs half of a comprehension with a method call. Figures in
-tests/kafka/measure.py.
+``map`` over an unbound method costs half of a comprehension with a method call: all of it together
+takes 0.3 µs a record, where consume() takes 0.7 (tests/kafka/measure.py).
 """
 
 from __future__ import annotations

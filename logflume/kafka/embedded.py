@@ -22,7 +22,7 @@ from types import TracebackType
 from confluent_kafka import KafkaError, Message, Producer
 
 from logflume.errors import Unreachable
-from logflume.kafka import options
+from logflume.kafka.client_log import CLIENT_LOG
 
 GROUP_OPTIONS: dict[str, str | int | bool] = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
 PARTITIONS = 4
@@ -90,7 +90,7 @@ def produce(bootstrap: str, topic: str, records: Iterable[Outgoing], *, timeout_
         "message.timeout.ms": int(timeout_s * 1000),
         "linger.ms": 5,
     }
-    producer = Producer(settings, logger=options.CLIENT_LOG)
+    producer = Producer(settings, logger=CLIENT_LOG)
     sent = 0
     deadline = time.monotonic() + timeout_s
     for record in records:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 TopicPart = tuple[str, int]
 
@@ -50,7 +50,7 @@ class PartitionError:
 
 @dataclass(frozen=True, slots=True)
 class ClientError:
-    """Trouble of the whole client. It goes on by itself, unless ``fatal`` (K16)."""
+    """Trouble of the whole client, each code once in 30 s. It goes on by itself unless ``fatal`` (K16)."""
 
     code: str
     text: str
@@ -59,10 +59,14 @@ class ClientError:
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """The outcome of one ``commit_async``, for each partition the offset or the error's name (K4)."""
+    """The outcome of one ``commit_async``: ``error`` is "" or the name of a failure (K4).
 
-    committed: dict[TopicPart, int] = field(default_factory=dict)
-    failed: dict[TopicPart, str] = field(default_factory=dict)
+    After a failure some of the offsets may be committed nevertheless: librdkafka reports the error of
+    one partition for all of the request (measured), and a lost reply says nothing (K5).
+    """
+
+    offsets: dict[TopicPart, int]
+    error: str = ""
 
 
 Event = Assigned | Revoked | Lost | EndOfPartition | PartitionError | ClientError | CommitResult

@@ -18,6 +18,7 @@ _UNKNOWN = {
     KafkaError.UNKNOWN_TOPIC_ID,
     KafkaError._UNKNOWN_TOPIC,
     KafkaError._UNKNOWN_PARTITION,
+    KafkaError._NOENT,  # "No leaders found", when offsets of an unknown topic are asked for
 }
 # Client-side codes that say "no answer"; librdkafka calls only broker codes retriable.
 _SILENT = {

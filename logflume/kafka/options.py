@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 from logflume.kafka.names import INTERNAL
 
 Options = Mapping[str, str | int | bool]
-
-# librdkafka's own log lines and connection troubles; served inside poll, so on the owner's thread.
-CLIENT_LOG = logging.getLogger("logflume.kafka.client")
 
 _DEFAULTS: dict[str, str | int | bool] = {
     # A full local queue pauses fetching for this long; the default of 1000 costs 70 % of the throughput.
@@ -30,11 +26,10 @@ _INSISTED: dict[str, str | int | bool] = {
 }
 
 # What an AdminClient shares with a consumer; it warns about every other option.
-_CONNECTION = tuple(
-    """
-    bootstrap. security. ssl. sasl. enable.ssl. enable.sasl. enable.metrics. https. socket. client. broker.
-    connections. reconnect. retry. metadata. receive. api.version. log. debug
-    """.split()
+_CONNECTION = (
+    *("bootstrap.", "client.", "broker.", "security.", "ssl.", "sasl.", "enable.ssl.", "enable.sasl."),
+    *("https.", "socket.", "connections.", "reconnect.", "retry.", "metadata.", "receive."),
+    *("api.version.", "log.", "debug", "enable.metrics."),
 )
 
 

@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from logflume.errors import Unreachable
 from logflume.kafka import batches, options
+from logflume.kafka.client_log import CLIENT_LOG
 from logflume.kafka.events import TopicPart
 from logflume.kafka.failures import error_of, translate
 from logflume.kafka.topics import Topics
@@ -34,7 +35,7 @@ def latest(settings: options.Options, topics: Topics, topic: str, timeout_s: flo
     try:
         client = Consumer(
             {**options.for_consumer(alone), "group.id": settings.get("group.id", "logflume-check")},
-            logger=options.CLIENT_LOG,
+            logger=CLIENT_LOG,
         )
         try:
             client.assign([TopicPartition(*part, offset) for part, offset in begins.items()])

@@ -17,8 +17,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # imported th
 
 from logflume.errors import Unreachable
 from logflume.kafka import options
+from logflume.kafka.client_log import CLIENT_LOG
 from logflume.kafka.events import TopicPart
-from logflume.kafka.failures import error_of, translate
+from logflume.kafka.failures import UnknownTopic, error_of, translate
 from logflume.kafka.names import Wanted
 
 Answer = TypeVar("Answer")
@@ -30,6 +31,8 @@ _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 # its cluster this way; a real cluster id is a base64 UUID of 22 characters.
 MOCK_CLUSTER = "mockCluster"
 MOCK_TOPIC_ID = "mock"
+
+_URL_SAFE = str.maketrans("+/", "-_")
 
 # librdkafka ends a request by itself; this much later the future is given up as well.
 GRACE_S = 1.0
@@ -48,20 +51,43 @@ class Topics:
     """Every call raises ``Unreachable``, ``Refused`` or ``UnknownTopic`` within about ``timeout_s``."""
 
     def __init__(self, settings: options.Options, *, timeout_s: float = 10.0) -> None:
-        self._client = AdminClient(options.for_admin(settings), logger=options.CLIENT_LOG)
+        self._client = AdminClient(options.for_admin(settings), logger=CLIENT_LOG)
         self._timeout_s = timeout_s
 
     def topic(self, name: str) -> Topic:
-        what = f"look up topic {name}"
+        found = self.topics([name])
+        if name not in found:
+            raise UnknownTopic(f"look up topic {name}: the brokers do not know it")
+        return found[name]
+
+    def topics(self, names: Iterable[str]) -> dict[str, Topic]:
+        """Those of ``names`` that exist, in one request.
+
+        librdkafka reads on in a re-created topic as if it were the old one (measured: static assignment,
+        and classic groups that do not notice the moment without it). So whoever decides what was read
+        asks for the topic id again, after reading and before deciding (K10).
+        """
+        wanted = list(names)
         if self._is_mock():
-            known = self._now(what, lambda: self._client.list_topics(name, timeout=self._timeout_s))
-            return Topic(name, MOCK_TOPIC_ID, sorted(known.topics[name].partitions))
+            return {name: self._mock_topic(name) for name in wanted}
+        if not wanted:
+            return {}
         asked = self._now(
-            what,
-            lambda: self._client.describe_topics(TopicCollection([name]), request_timeout=self._timeout_s),
+            "look up topics",
+            lambda: self._client.describe_topics(TopicCollection(wanted), request_timeout=self._timeout_s),
         )
-        described = self._result(what, asked[name])
-        return Topic(name, str(described.topic_id), sorted(p.id for p in described.partitions))
+        found = {}
+        for name, future in asked.items():
+            try:
+                known = self._result(f"look up topic {name}", future)
+            except UnknownTopic:
+                continue
+            found[name] = Topic(name, str(known.topic_id), sorted(p.id for p in known.partitions))
+        return found
+
+    def _mock_topic(self, name: str) -> Topic:
+        known = self._now(f"look up topic {name}", lambda: self._client.list_topics(name, timeout=self._timeout_s))
+        return Topic(name, MOCK_TOPIC_ID, sorted(known.topics[name].partitions))
 
     def list_topics(self, patterns: Sequence[str]) -> list[str]:
         """Existing topics that are named, or match a pattern ("^…"); Kafka's own only by name."""
@@ -89,9 +115,7 @@ class Topics:
 
     def offsets_for_time(self, parts: Iterable[TopicPart], time_ms: int) -> dict[TopicPart, int | None]:
         """The first offset with a Kafka time of ``time_ms`` or later; None where there is none."""
-        found = self._offsets(
-            "read offsets by time", parts, OffsetSpec.for_timestamp(time_ms), committed=True
-        )
+        found = self._offsets("read offsets by time", parts, OffsetSpec.for_timestamp(time_ms), committed=True)
         return {part: offset if offset >= 0 else None for part, offset in found.items()}
 
     def _offsets(

@@ -12,6 +12,7 @@ from confluent_kafka import Producer
 from logflume.kafka.consumer import Source
 from logflume.kafka.embedded import Outgoing, produce
 from logflume.kafka.events import Assigned, EndOfPartition, Event, Lost, Revoked, TopicPart
+from logflume.kafka.options import Options
 from logflume.kafka.static import StaticMember
 from logflume.model import Batch
 
@@ -30,7 +31,7 @@ class Reader:
         static: StaticMember | None = None,
         starts: int | None = None,
         drain: Callable[[list[TopicPart]], None] = lambda parts: None,
-        **options: str | int | bool,
+        options: Options | None = None,
     ) -> None:
         self.group = group or f"g-{uuid.uuid4().hex[:8]}"
         self.records: dict[TopicPart, list[int]] = {}
@@ -40,7 +41,7 @@ class Reader:
         self.lost: list[list[TopicPart]] = []
         self._starts, self._drain = starts, drain
         self.source = Source(
-            {"bootstrap.servers": bootstrap, "group.id": self.group, **options},
+            {"bootstrap.servers": bootstrap, "group.id": self.group, **(options or {})},
             topics,
             static=static,
             on_revoke=self._on_revoke,
@@ -116,9 +117,7 @@ def until(readers: Sequence[Reader], condition: Callable[[], object], patience_s
             reader.step()
 
 
-def fill(
-    bootstrap: str, topic: str, counts: Iterable[int], value: bytes = b"v%d", time_ms: int = 10**12
-) -> None:
+def fill(bootstrap: str, topic: str, counts: Iterable[int], time_ms: int = 10**12) -> None:
     """``counts[p]`` records for each partition p, with values v0, v1, … and rising times."""
     for partition, count in enumerate(counts):
         produce(bootstrap, topic, (Outgoing(partition, b"v%d" % i, time_ms + i) for i in range(count)))

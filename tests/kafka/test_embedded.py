@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from logflume.kafka.embedded import GROUP_OPTIONS, EmbeddedBroker, Outgoing, pro
 from logflume.kafka.events import Assigned, ClientError
 from logflume.kafka.static import StaticMember
 from logflume.kafka.topics import MOCK_TOPIC_ID, Topics
-from tests.kafka.reader import Reader, fill
+from tests.kafka.reader import Reader, fill, until
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def broker() -> Iterator[EmbeddedBroker]:
 def test_records_come_as_columns_with_time_key_and_position(broker: EmbeddedBroker) -> None:
     sent = [Outgoing(1, b"a", 1000, b"k"), Outgoing(1, None, 2000), Outgoing(1, b"", 3000)]
     assert produce(broker.bootstrap, "columns", sent) == 3
-    with Reader(broker.bootstrap, ["columns"], **GROUP_OPTIONS) as reader:
+    with Reader(broker.bootstrap, ["columns"], options=GROUP_OPTIONS) as reader:
         reader.until(lambda: ("columns", 1) in reader.owned)
         reader.source.start("columns", 1, 0)
         reader.until(lambda: reader.ends)
@@ -47,7 +48,7 @@ def test_records_come_as_columns_with_time_key_and_position(broker: EmbeddedBrok
 
 def test_nothing_is_read_of_a_partition_that_was_not_started(broker: EmbeddedBroker) -> None:
     fill(broker.bootstrap, "held", [10, 10, 10, 10])
-    with Reader(broker.bootstrap, ["held"], **GROUP_OPTIONS) as reader:
+    with Reader(broker.bootstrap, ["held"], options=GROUP_OPTIONS) as reader:
         reader.until(lambda: len(reader.owned) == 4)
         reader.source.start("held", 2, 7)
         reader.run(1.5)
@@ -61,7 +62,7 @@ def test_a_stopped_partition_is_silent_and_starts_anew_at_any_offset(
     broker: EmbeddedBroker,
 ) -> None:
     fill(broker.bootstrap, "stopping", [10])
-    with Reader(broker.bootstrap, ["stopping"], **GROUP_OPTIONS) as reader:
+    with Reader(broker.bootstrap, ["stopping"], options=GROUP_OPTIONS) as reader:
         reader.until(lambda: len(reader.owned) == 4)
         reader.source.start("stopping", 0, 5)
         reader.until(lambda: reader.ends)
@@ -77,7 +78,7 @@ def test_a_stopped_partition_is_silent_and_starts_anew_at_any_offset(
 
 def test_pausing_loses_and_repeats_nothing(broker: EmbeddedBroker) -> None:
     fill(broker.bootstrap, "pausing", [5000])
-    with Reader(broker.bootstrap, ["pausing"], **GROUP_OPTIONS) as reader:
+    with Reader(broker.bootstrap, ["pausing"], options=GROUP_OPTIONS) as reader:
         part = ("pausing", 0)
         reader.until(lambda: part in reader.owned)
         reader.source.start(*part, 0)
@@ -106,7 +107,7 @@ def test_an_exception_out_of_consume_loses_nothing(broker: EmbeddedBroker) -> No
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        with Reader(broker.bootstrap, ["raising"], **GROUP_OPTIONS) as reader:
+        with Reader(broker.bootstrap, ["raising"], options=GROUP_OPTIONS) as reader:
             reader.until(lambda: len(reader.owned) == 4)
             for partition in (0, 1):
                 reader.source.start("raising", partition, 10)
@@ -126,8 +127,8 @@ def test_static_members_share_all_partitions_without_a_group(broker: EmbeddedBro
     for index in range(3):
         member = StaticMember(["^shared-.*"], index, 3)
         with Reader(broker.bootstrap, [], static=member, starts=0) as reader:
-            reader.until(lambda r=reader: r.of(Assigned))
-            reader.until(lambda r=reader: len(r.ends) == len(r.owned))
+            until([reader], partial(reader.of, Assigned))
+            reader.run(1.0)
             assert all(offsets == [0, 1, 2, 3, 4] for offsets in reader.records.values())
             seen += reader.records
     assert sorted(seen) == [(f"shared-{name}", p) for name in ("one", "two") for p in range(4)]
@@ -155,7 +156,7 @@ def test_the_broker_ends_with_its_parent_however_that_ends() -> None:
     parent.kill()
     parent.communicate()
     deadline = time.monotonic() + 5
-    while os.path.exists(f"/proc/{pid}"):
+    while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -164,14 +165,12 @@ def test_brokers_that_are_gone_are_a_client_error_and_close_is_bounded() -> None
     """K16. The group cannot be left, and librdkafka waits for that; close() does not."""
     broker = EmbeddedBroker()
     fill(broker.bootstrap, "gone", [5])
-    reader = Reader(broker.bootstrap, ["gone"], **GROUP_OPTIONS)
+    reader = Reader(broker.bootstrap, ["gone"], options=GROUP_OPTIONS)
     reader.until(lambda: reader.owned)
     reader.source.start("gone", 0, 0)
     reader.until(lambda: reader.ends)
     broker.close()
-    reader.until(
-        lambda: any(isinstance(e, ClientError) and e.code == "_ALL_BROKERS_DOWN" for e in reader.events)
-    )
+    reader.until(lambda: any(isinstance(e, ClientError) and e.code == "_ALL_BROKERS_DOWN" for e in reader.events))
     reader.source.commit_async({("gone", 0): (5, -1, "")})
     with pytest.raises(Unreachable):
         reader.source.committed([("gone", 0)], timeout_s=0.5)

@@ -27,6 +27,14 @@ def lines(n: int) -> list[bytes]:
     return [b"line %09d " % i + b"x" * 200 for i in range(n)]
 
 
+def decompressed(compression: str, data: bytes) -> bytes:
+    if compression == "gzip":
+        return gzip.decompress(data)
+    if compression == "zstd":
+        return zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True).read()
+    return data
+
+
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
 def test_what_was_written_comes_back_in_order(tmp_path: Path, pool: ThreadPoolExecutor, compression: str) -> None:
     spool = Spool(tmp_path / "w", pool, buffer_bytes=8 << 20, limit_bytes=1 << 40)
@@ -36,11 +44,7 @@ def test_what_was_written_comes_back_in_order(tmp_path: Path, pool: ThreadPoolEx
         spool.write(owner, 1, encoder(compression), some, len(some), sum(map(len, some)) + len(some))
     file = spool.close(owner, 1).result(timeout=30)
     data = file.path.read_bytes()
-    raw = {
-        "gzip": gzip.decompress,
-        "zstd": lambda d: zstandard.ZstdDecompressor().stream_reader(d, read_across_frames=True).read(),
-        "none": lambda d: d,
-    }[compression](data)
+    raw = decompressed(compression, data)
     assert raw == b"".join(line + b"\n" for line in written)
     assert (file.size, file.raw, file.count) == (len(data), len(raw), len(written))
     assert file.sha256 == hashlib.sha256(data).hexdigest()

@@ -153,9 +153,7 @@ def look_at_kafka(config: Config, *, sample: bool) -> list[Finding]:
     return findings
 
 
-def _look_at_topic(
-    config: Config, topics: Topics, topic: TopicConfig, name: str, *, sample: bool
-) -> list[Finding]:
+def _look_at_topic(config: Config, topics: Topics, topic: TopicConfig, name: str, *, sample: bool) -> list[Finding]:
     where = f"topic {name}"
     try:
         if topic.timestamp.source == "append" and not topics.has_append_time(name):
@@ -194,9 +192,7 @@ def _sample(config: Config, topics: Topics, topic: TopicConfig, name: str) -> Fi
     return _judged(name, records, reasons, span, counts)
 
 
-def _judged(
-    name: str, records: int, reasons: Counter[str], span: dict[str, str], counts: dict[str, Any]
-) -> Finding:
+def _judged(name: str, records: int, reasons: Counter[str], span: dict[str, str], counts: dict[str, Any]) -> Finding:
     where = f"topic {name}"
     if records == 0:
         return Finding(where, Level.OK, "exists, and is empty", sample=counts)
@@ -243,9 +239,7 @@ def look_at_output(config: Config) -> list[Finding]:
 def _open_web(config: Config, address: str) -> Store:
     from logflume.store.webhdfs import WebHdfsStore  # noqa: PLC0415  # the client is loaded where it is needed
 
-    return WebHdfsStore(
-        address, config.output.path, url=address, user=config.output.user, timeout_s=CALL_S, threads=1
-    )
+    return WebHdfsStore(address, config.output.path, url=address, user=config.output.user, timeout_s=CALL_S, threads=1)
 
 
 def _probe(store: Store, config: Config, web: Store | None) -> None:

@@ -37,8 +37,7 @@ def command(ctx: click.Context, path: str, as_json: bool) -> None:
         if not as_json:
             raise
         findings = [
-            Finding("configuration", Level.ERROR, problem, error.hint, error.exit_code)
-            for problem in error.problems
+            Finding("configuration", Level.ERROR, problem, error.hint, error.exit_code) for problem in error.problems
         ]
     else:
         good = Finding("configuration", Level.OK, f"{path} can be used")

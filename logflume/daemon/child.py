@@ -48,9 +48,7 @@ Event = Heard | Closed | Signalled
 class Child:
     """What it reports goes to ``events``. Every method is for the parent's main thread."""
 
-    def __init__(
-        self, target: process.Target, config: Config, index: int, events: SimpleQueue[Event]
-    ) -> None:
+    def __init__(self, target: process.Target, config: Config, index: int, events: SimpleQueue[Event]) -> None:
         self.index = index
         self.report: WorkerReport | None = None
         self.killed = False

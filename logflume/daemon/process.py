@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
@@ -37,6 +38,8 @@ def start(name: str, target: Callable[..., None], *args: object) -> tuple[SpawnP
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=True)
     process = context.Process(target=target, args=(*args, theirs), name=name, daemon=True)
+    # Its helper process is started by the first start otherwise, and unblocks what is blocked here.
+    resource_tracker.ensure_running()
     # A terminal sends its signals to every process of the group, and only the parent is to answer them. The
     # child inherits the blocked ones, so that there is no moment in which Ctrl-C kills a worker that starts.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})

@@ -57,6 +57,11 @@ class Limits:
         # a worker reports every second, but one that starts loads its clients, and a busy host is slow
         return cls(call_s=call_s, silence_s=max(30.0, call_s), stop_s=config.daemon.stop_deadline_ms / 1000)
 
+    def delay_s(self, before_s: float, lived_s: float) -> float:
+        """How long the next start waits, after a delay of ``before_s`` (0: none yet) and a life so long."""
+        longer_s = 0.0 if lived_s >= self.proven_s else before_s * 2
+        return min(max(longer_s, self.restart_first_s), self.restart_last_s)
+
 
 @dataclass(slots=True)
 class _Place:
@@ -183,7 +188,7 @@ class Supervisor:
         except (OSError, LogflumeError) as error:
             # no process, no memory, no space: others may still work, and it may pass
             log.warning("worker cannot be started", worker=place.index, error=str(error))
-            self._put_off(place, lived_s=0.0)
+            self._put_off(place, 0.0)
             return
         self._figures.started(place.index)
         log.info("worker started", worker=place.index, pid=place.child.pid)
@@ -207,7 +212,7 @@ class Supervisor:
             log.error("worker cannot use the configuration, so nothing is started again", worker=place.index)
             self._stop(code)
         else:
-            self._put_off(place, lived_s=time.monotonic() - child.started)
+            self._put_off(place, time.monotonic() - child.started)
             log.error("worker died", worker=place.index, exit=_name(code), restart_in_s=place.delay_s)
         try:
             self._sweep()
@@ -215,9 +220,7 @@ class Supervisor:
             log.warning("spool was not tidied", error=str(error))
 
     def _put_off(self, place: _Place, lived_s: float) -> None:
-        limits = self._limits
-        longer_s = 0.0 if lived_s >= limits.proven_s else place.delay_s * 2
-        place.delay_s = min(max(longer_s, limits.restart_first_s), limits.restart_last_s)
+        place.delay_s = self._limits.delay_s(place.delay_s, lived_s)
         place.start_at = time.monotonic() + place.delay_s
 
     def _sweep(self) -> None:

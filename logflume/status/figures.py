@@ -61,7 +61,7 @@ class View:
 
     @property
     def partitions(self) -> list[PartitionReport]:
-        """Each partition once: while it moves, two workers may still report it, and the newer report holds."""
+        """Each partition once: while it moves, two workers may report it, and the newer report holds."""
         found: dict[tuple[str, int], PartitionReport] = {}
         for worker in sorted(self.workers, key=lambda worker: worker.heard):
             for partition in worker.report.partitions if worker.report is not None else ():

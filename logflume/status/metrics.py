@@ -57,8 +57,7 @@ def _build() -> Family:
 _COUNTERS = {
     "records": (
         "fate",
-        "Records by what became of them: hour, late, quarantine:<reason>, dropped (late, as the topic's "
-        + "configuration has it), repeated (read again after a restart, and decided before).",
+        "Records by fate: hour, late, quarantine:<reason>, dropped (late), repeated (read again, decided before).",
     ),
     "bytes": ("fate", "Bytes of values, before compression, by what became of them."),
     "decisions": ("", "Ledger entries written."),
@@ -153,9 +152,7 @@ def _hours(view: View) -> list[Family]:
         took.add(histogram.count, {"topic": topic, "le": "+Inf"}, "_bucket")
         took.add(histogram.total, {"topic": topic}, "_sum")
         took.add(histogram.count, {"topic": topic}, "_count")
-    held = Family(
-        "hours_held", "gauge", "1 while an error keeps hours of the topic from being finished that are due."
-    )
+    held = Family("hours_held", "gauge", "1 while an error keeps hours of the topic from being finished that are due.")
     for topic in view.held:
         held.add(1, {"topic": topic})
     return [finished, took, held]

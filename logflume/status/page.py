@@ -165,8 +165,7 @@ def as_json(view: View, now: float) -> str:
             for (name, topic, label), count in view.counters.items()
         ],
         "finished": [
-            {"topic": topic, "complete": complete, "hours": count}
-            for (topic, complete), count in view.finished.items()
+            {"topic": topic, "complete": complete, "hours": count} for (topic, complete), count in view.finished.items()
         ],
         "held": view.held,
     }
@@ -255,9 +254,7 @@ def _table(title: str, head: list[str], rows: Iterable[tuple[bool, list[str | in
     def cell(value: str | int) -> str:
         return f'<td class="n">{value:,}</td>' if isinstance(value, int) else f"<td>{escape(value)}</td>"
 
-    body = "".join(
-        f"<tr{' class=bad' if bad else ''}>{''.join(map(cell, cells))}</tr>" for bad, cells in rows
-    )
+    body = "".join(f"<tr{' class=bad' if bad else ''}>{''.join(map(cell, cells))}</tr>" for bad, cells in rows)
     heads = "".join(f"<th>{escape(name)}</th>" for name in head)
     return f"<h2>{escape(title)}</h2><table><tr>{heads}</tr>{body}</table>"
 

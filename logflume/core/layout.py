@@ -33,11 +33,13 @@ LEDGER_ROOT = "_logflume"
 
 _FORMATS = {"json": "json", "text": "txt"}
 _CODECS = {"gzip": ".gz", "zstd": ".zst", "none": ""}
-_PART = re.compile(r"(_?)(a?)p(\d{5,})-(\d{19})\.[a-z.]+")
-_FILE = re.compile(r"(?P<topic>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.[a-z.]+")
-_ENTRY = re.compile(r"(\d{12})\.json")
-_HOUR = re.compile(r"dt=(\d{4}-\d\d-\d\d)(?:/hour=(\d\d)(\d\d)?)?")
-_PLAN = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)(\d\d)?\.json")
+# ASCII: \d would take the digits of other scripts; a number has one spelling, so no leading zero beyond the width
+_PARTITION = r"p(\d{5}|[1-9]\d{5,})"
+_PART = re.compile(rf"(_?)(a?){_PARTITION}-(\d{{19}})\.[a-z.]+", re.ASCII)
+_FILE = re.compile(r"(?P<topic>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.[a-z.]+", re.ASCII)
+_ENTRY = re.compile(r"(\d{12})\.json", re.ASCII)
+_HOUR = re.compile(r"dt=(\d{4}-\d\d-\d\d)(?:/hour=(\d\d)(\d\d)?)?", re.ASCII)
+_NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d(\d\d)?", re.ASCII)
 
 
 def extension(fmt: str, compression: str) -> str:
@@ -56,6 +58,8 @@ def hour_name(hour: int, window_ms: int = HOUR_MS) -> str:
 
 def parse_hour_name(name: str) -> int:
     """Inverse of ``hour_name``; raises ValueError."""
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(f"not an hour's name: {name!r}")
     form = "%Y-%m-%dT%H%M" if len(name) > 13 else "%Y-%m-%dT%H"
     return int(datetime.strptime(name, form).replace(tzinfo=UTC).timestamp() * 1000)
 
@@ -159,7 +163,7 @@ def chain_directory(pid: PartitionId) -> str:
 
 def parse_chain_directory(name: str) -> int | None:
     """The partition of ``p00003``; None for any other name."""
-    return int(name[1:]) if re.fullmatch(r"p\d{5,}", name) else None
+    return int(name[1:]) if re.fullmatch(_PARTITION, name, re.ASCII) else None
 
 
 def entry_path(pid: PartitionId, seq: int) -> str:
@@ -182,5 +186,5 @@ def plan_path(topic: str, topic_id: str, hour: int, window_ms: int) -> str:
 
 def parse_plan_name(name: str) -> int | None:
     """The hour of a plan's file name; None for any other file."""
-    match = _PLAN.fullmatch(name)
-    return parse_hour_name(name.removesuffix(".json")) if match else None
+    hour, dot, ext = name.partition(".")
+    return parse_hour_name(hour) if (dot, ext) == (".", "json") and _NAME.fullmatch(hour) else None

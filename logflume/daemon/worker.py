@@ -100,7 +100,8 @@ class Worker:
         self._finisher = Finisher(store, self._calls, self._hours)
         names = [topic.name if topic.name is not None else f"^({topic.pattern})$" for topic in config.topics]
         static = None if kafka.assignment == "group" else StaticMember(names, index, daemon.workers)
-        source = Source(kafka.options, names, static=static, on_revoke=self._revoke, on_lost=self._lose)
+        # librdkafka wants a group even where nobody joins or commits
+        source = Source({"group.id": "logflume", **kafka.options}, names, static=static, on_revoke=self._revoke, on_lost=self._lose)
         topics = Topics(kafka.options)
         self._tools = Tools(
             store=store,

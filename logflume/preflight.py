@@ -6,7 +6,6 @@ is killed with it, and the process that goes on has loaded no client and has no 
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 import threading
@@ -16,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -73,28 +71,10 @@ def check(config: Config, *, sample: bool) -> list[Finding]:
 
     Bounded in time, and to be called from the main thread.
     """
-    child, conn = process.start("preflight", _in_child, config, sample)
-    try:
-        findings: list[Finding] | None = conn.recv() if conn.poll(LOOK_S + START_S) else None
-    except EOFError:
-        child.join()
-        raise LogflumeError(f"the checks broke off with exit code {child.exitcode}; see above") from None
-    finally:
-        child.kill()
-        child.join()
-        conn.close()
-    if findings is None:
-        raise Unreachable(f"the checks did not end within {LOOK_S + START_S:g} s")
-    return findings
+    return process.apart(LOOK_S + START_S, look, config, sample)
 
 
-def _in_child(config: Config, sample: bool, conn: Connection) -> None:
-    process.die_with_parent()
-    logging.disable()  # the clients' own lines would repeat, in their words, what the findings say
-    conn.send(look(config, sample=sample))
-
-
-def look(config: Config, *, sample: bool) -> list[Finding]:
+def look(config: Config, sample: bool) -> list[Finding]:
     """What ``check`` does, in this process; threads of clients that hang are left behind."""
     looks: dict[str, Callable[[], list[Finding]]] = {
         "kafka": lambda: look_at_kafka(config, sample=sample),
@@ -106,7 +86,7 @@ def look(config: Config, *, sample: bool) -> list[Finding]:
     def run(where: str) -> None:
         try:
             answers.put((where, looks[where]()))
-        except BaseException as failure:  # noqa: BLE001  # a thread would lose it: raised again below
+        except BaseException as failure:  # a thread would lose it: raised again below
             answers.put((where, failure))
 
     for where in looks:

@@ -1,4 +1,4 @@
-"""Worker processes: how the parent starts one, and how one ends with its parent.
+"""Child processes: how one is started, how it ends with its parent, and a call in one that has a bound.
 
 Spawned, never forked (P5): a fork would copy librdkafka's and HDFS clients' locks without their threads.
 """
@@ -6,20 +6,26 @@ Spawned, never forked (P5): a fork would copy librdkafka's and HDFS clients' loc
 from __future__ import annotations
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from typing import Any, TypeVar
 
 from logflume.config import Config
+from logflume.errors import ConfigError, LogflumeError, Unreachable
 
 Target = Callable[[Config, int, str, Connection], None]
 
 _PR_SET_PDEATHSIG = 1
+
+_T = TypeVar("_T")
 
 
 def run_worker(config: Config, index: int, spool_dir: str, conn: Connection) -> None:
@@ -65,3 +71,45 @@ def die_with_parent() -> None:
     if parent is not None and os.getppid() != parent.pid:
         # it ended before we asked: nobody would ever stop us
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A LogflumeError on its way from the child: exceptions do not survive pickling with all they say."""
+
+    kind: type[Any]
+    what: str | list[str]
+    hint: str
+
+
+def apart(deadline_s: float, function: Callable[..., _T], *args: object) -> _T:
+    """``function(*args)`` in a process of its own; returns what it returns, raises the LogflumeError it raises.
+
+    For calls of clients that have no bound of their own (N2): after ``deadline_s`` the process is killed, and
+    this raises Unreachable. And the caller has loaded no client, nor has threads of one.
+    """
+    child, conn = start(function.__name__, _in_child, function, args)
+    try:
+        answer = conn.recv() if conn.poll(deadline_s) else _Failed(Unreachable, f"no answer in {deadline_s:g} s", "")
+    except EOFError:
+        child.join()
+        # whatever it was, the child's traceback is on standard error
+        raise LogflumeError(f"{function.__name__} ended with exit code {child.exitcode}") from None
+    finally:
+        child.kill()
+        child.join()
+        conn.close()
+    if isinstance(answer, _Failed):
+        raise answer.kind(answer.what, hint=answer.hint or None)
+    result: _T = answer
+    return result
+
+
+def _in_child(function: Callable[..., object], args: tuple[object, ...], conn: Connection) -> None:
+    die_with_parent()
+    logging.disable()  # the clients' lines would only repeat, in their words, what the error says
+    try:
+        conn.send(function(*args))
+    except LogflumeError as error:
+        what = error.problems if isinstance(error, ConfigError) else str(error)
+        conn.send(_Failed(type(error), what, error.hint))

@@ -58,7 +58,7 @@ def _read(client: Consumer, waiting: set[TopicPart], what: str, timeout_s: float
                 found.setdefault(part, []).append(message)
                 if len(found[part]) == RECORDS:
                     waiting.discard(part)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its public name
+            elif error.code() == KafkaError._PARTITION_EOF:  # its public name
                 waiting.discard(part)
             else:
                 raise KafkaException(error)

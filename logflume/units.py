@@ -78,9 +78,7 @@ def parse_instant(value: str | dt.date | dt.datetime) -> int:
 def show_instant(milliseconds: int) -> str:
     """The instant as RFC 3339 in UTC."""
     instant = _EPOCH + dt.timedelta(milliseconds=milliseconds)
-    return instant.isoformat(timespec="milliseconds" if milliseconds % 1000 else "seconds").replace(
-        "+00:00", "Z"
-    )
+    return instant.isoformat(timespec="milliseconds" if milliseconds % 1000 else "seconds").replace("+00:00", "Z")
 
 
 def parse_host_port(text: str) -> tuple[str, int]:

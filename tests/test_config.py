@@ -100,10 +100,7 @@ def test_all_problems_are_named_at_once_each_with_key_value_and_what_is_right() 
         ),
         "daemon.workers = 0: must be at least 1",
         "daemon.log_level = \"loud\": must be 'debug', 'info', 'warning' or 'error'",
-        (
-            'topic[0].lateness = "10": must be a duration, 0s to 7d: '
-            "a whole number and a unit, one of ms, s, m, h, d"
-        ),
+        ('topic[0].lateness = "10": must be a duration, 0s to 7d: a whole number and a unit, one of ms, s, m, h, d'),
         "topic[1].timestamp.unit = \"days\": must be 's', 'ms', 'us', 'ns' or 'iso'",
         "topic[1].windw: unknown key; did you mean 'window'?",
     ]
@@ -137,16 +134,12 @@ def test_option_names_without_quotes_are_explained() -> None:
     table = with_("kafka")
     del table["kafka"]["bootstrap.servers"]
     table["kafka"] |= tomllib.loads('bootstrap.servers = "b:9092"')
-    assert problems(table)[0].startswith(
-        "kafka.bootstrap: unknown key; the name of an option stands in quotes"
-    )
+    assert problems(table)[0].startswith("kafka.bootstrap: unknown key; the name of an option stands in quotes")
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_options_that_would_break_a_promise_are_refused_with_the_reason(name: str) -> None:
-    assert problems(with_("kafka", **{name: "x"})) == [
-        f'kafka."{name}": is not for the configuration: {REFUSED[name]}'
-    ]
+    assert problems(with_("kafka", **{name: "x"})) == [f'kafka."{name}": is not for the configuration: {REFUSED[name]}']
 
 
 @pytest.mark.parametrize("name", sorted(ALLOWED))
@@ -373,9 +366,7 @@ def test_a_file_that_is_not_there_or_not_toml_is_an_error_with_its_name(tmp_path
 def test_every_key_is_documented_with_type_default_and_meaning() -> None:
     rows = {row.key: row for row in config.describe()}
     printed = config.parse(BASE).masked()
-    defaults = {f"daemon.{key}" for key in printed["daemon"]} | {
-        f"topic.{key}" for key in printed["topic"][0]
-    }
+    defaults = {f"daemon.{key}" for key in printed["daemon"]} | {f"topic.{key}" for key in printed["topic"][0]}
     assert defaults <= rows.keys()
     assert all(row.type and row.meaning for row in rows.values())
     assert rows["topic.lateness"].default == '"10m"'

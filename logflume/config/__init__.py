@@ -127,9 +127,7 @@ def _named_twice(table: Mapping[str, Any]) -> list[str]:
         for name in ("name", "pattern"):
             value = topic.get(name) if isinstance(topic, dict) else None
             if isinstance(value, str) and first.setdefault((name, value), i) != i:
-                problems.append(
-                    f"topic[{i}].{name} = {shown(value)}: topic[{first[name, value]}] has it already"
-                )
+                problems.append(f"topic[{i}].{name} = {shown(value)}: topic[{first[name, value]}] has it already")
     return problems
 
 

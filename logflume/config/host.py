@@ -21,8 +21,8 @@ class OutputConfig(Table):
         None,
         "web address of the NameNode (`;` between several): lets finishing on `hdfs://` merge, not copy",
     )
-    user: Annotated[str, matching("text", r"[\w.@/-]{1,255}", "a user of HDFS, such as logflume")] | None = (
-        key(None, "user name to give to an HDFS that trusts names; unused with Kerberos")
+    user: Annotated[str, matching("text", r"[\w.@/-]{1,255}", "a user of HDFS, such as logflume")] | None = key(
+        None, "user name to give to an HDFS that trusts names; unused with Kerberos"
     )
     options: dict[str, str] = Field(
         default={},
@@ -83,9 +83,7 @@ class DaemonConfig(Table):
     zookeeper: Annotated[str, matching("text", _ZOOKEEPER, "host:port[,host:port…][/path]")] = key(
         "", "where to publish owners and offsets for monitoring: `host:port[,host:port…][/path]`"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = key(
-        "info", "the least severe level that is logged"
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = key("info", "the least severe level that is logged")
     log_format: Literal["json", "text"] = key("json", "JSON lines, or text for people; to standard error")
 
     @property

@@ -116,10 +116,7 @@ class KafkaConfig(Table):
             wrong.append((("group.protocol",), f'must be "classic" or "consumer", not {shown(protocol)}'))
         if protocol == "consumer":
             decided = [name for name in BROKER_DECIDES if name in options]
-            wrong += [
-                ((name,), 'must go: the broker decides it with group.protocol = "consumer"')
-                for name in decided
-            ]
+            wrong += [((name,), 'must go: the broker decides it with group.protocol = "consumer"') for name in decided]
         refuse(wrong)
         return options
 

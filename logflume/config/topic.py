@@ -81,12 +81,8 @@ class _TopicKeys(Table):
     roll_every_ms: Annotated[int, duration("100ms", "1d")] = key(
         "10m", "age at which a part is closed and uploaded", "roll_every"
     )
-    roll_bytes: Annotated[int, size("1KiB", "64GiB")] = key(
-        "128MiB", "size at which a part is closed and uploaded"
-    )
-    target_bytes: Annotated[int, size("1KiB", "64GiB")] = key(
-        "256MiB", "size of an hour's files after finishing"
-    )
+    roll_bytes: Annotated[int, size("1KiB", "64GiB")] = key("128MiB", "size at which a part is closed and uploaded")
+    target_bytes: Annotated[int, size("1KiB", "64GiB")] = key("256MiB", "size of an hour's files after finishing")
     reveal: Literal["complete", "early"] = key(
         "complete", "show an hour when it is complete and merged, or its parts as they are decided, unmerged"
     )
@@ -105,15 +101,11 @@ class _TopicKeys(Table):
     def _divides(cls, window_ms: int) -> int:
         step_ms, whole_ms = (MINUTE_MS, HOUR_MS) if window_ms < HOUR_MS else (HOUR_MS, DAY_MS)
         if window_ms % step_ms or whole_ms % window_ms:
-            raise ValueError(
-                "must be minutes that divide an hour (5m, 10m, 15m …) or hours that divide a day"
-            )
+            raise ValueError("must be minutes that divide an hour (5m, 10m, 15m …) or hours that divide a day")
         return window_ms
 
 
-_TIMESTAMP = (
-    'event time: `{ field = "a.b", unit = "ms" }` (s, ms, us, ns, iso), or Kafka\'s `"create"` or `"append"`'
-)
+_TIMESTAMP = 'event time: `{ field = "a.b", unit = "ms" }` (s, ms, us, ns, iso), or Kafka\'s `"create"` or `"append"`'
 
 
 class TopicDefaults(_TopicKeys):

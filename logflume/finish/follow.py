@@ -133,9 +133,9 @@ class TopicFollower:
         return [self._plan(hour) for hour in hours[:limit]]
 
     def _start_of_unfinished(self) -> int | None:
-        if self.finished_until is None:
-            lowest = self._chains[min(self._chains)].head.state.finished_until
-            self.finished_until = lowest
+        # The furthest any partition knows: what that one took for finished, its newest entry leads to no more.
+        known = [chain.head.state.finished_until for chain in self._chains.values()]
+        self.finished_until = max((one for one in (self.finished_until, *known) if one is not None), default=None)
         return self.finished_until
 
     def _plan(self, hour: int) -> Plan:
@@ -180,8 +180,8 @@ class TopicFollower:
         ]
         at = max(min(begins, default=hour), self.finished_until or 0)
         while at in self._finished:
-            self._finished.discard(at)
             at += window
         self.finished_until = at
+        self._finished = {hour for hour in self._finished if hour >= at}
         for chain in self._chains.values():
             chain.forget(at, window)

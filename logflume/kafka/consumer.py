@@ -12,6 +12,7 @@ librdkafka would also fetch a partition that is *not* owned, hence the check in 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -39,6 +40,8 @@ log = get(__name__)
 
 # consume() holds back every other call on the consumer, and waits all of it unless the batch is full.
 MAX_WAIT_S = 0.2
+# How long an earlier assignment of the same partition may take to end; it normally has.
+RELEASE_S = 2.0
 
 # Kafka's limit is 4,096, but the binding sends the closing NUL of its C string too (other clients see it).
 METADATA_BYTES = 4095
@@ -202,11 +205,30 @@ class Source:
             self._client.incremental_assign([here])
             # A pause outlives the assignment, whether of stop() or from before a rebalance.
             self._client.resume([here])
+            if leader_epoch >= 0:
+                self._validate(here)
         except KafkaException as failure:
             raise translate(error_of(failure), f"start reading {topic}/{partition}") from failure
         self._assigned.add(part)
         self._positions[part] = offset
         self._topics.add(topic)
+
+    def _validate(self, here: TopicPartition) -> None:
+        """Have the broker compare the epoch, which librdkafka does for a seek and not for an assign.
+
+        What was fetched between the two is dropped. A partition that is only just being let go from an
+        earlier assignment cannot be sought for some milliseconds.
+        """
+        deadline = time.monotonic() + RELEASE_S
+        while True:
+            try:
+                self._client.seek(here)
+                return
+            except KafkaException as failure:
+                busy = error_of(failure).code() in (KafkaError._STATE, KafkaError._PREV_IN_PROGRESS)
+                if not busy or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
 
     def stop(self, topic: str, partition: int) -> None:
         """Read no more of a partition, and stay its owner. ``start`` begins anew.

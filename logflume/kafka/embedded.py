@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -40,9 +41,8 @@ class EmbeddedBroker:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._process.stdout is not None
         # Ends with an empty line if the process dies; it bounds its own start.
-        self.bootstrap = self._process.stdout.readline().strip()
+        self.bootstrap = self._process.stdout.readline().strip() if self._process.stdout else ""
         if not self.bootstrap:
             raise Unreachable(f"the embedded broker ended with code {self._process.wait()}")
 
@@ -53,7 +53,7 @@ class EmbeddedBroker:
     def close(self) -> None:
         self._process.communicate()
 
-    def __enter__(self) -> EmbeddedBroker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

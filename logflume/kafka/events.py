@@ -39,7 +39,11 @@ class EndOfPartition:
 
 @dataclass(frozen=True, slots=True)
 class PartitionError:
-    """A partition (or, with -1, a topic) cannot be read. ``code`` is the name of librdkafka's error."""
+    """A partition (or, with -1, a topic) cannot be read. ``code`` is the name of librdkafka's error.
+
+    ``_AUTO_OFFSET_RESET`` is what an offset that is gone (K8) and a truncated log (K9) have in common;
+    ``text`` tells which.
+    """
 
     topic: str
     partition: int

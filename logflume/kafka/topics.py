@@ -34,13 +34,15 @@ MOCK_TOPIC_ID = "mock"
 
 _URL_SAFE = str.maketrans("+/", "-_")
 
+_NO_LATER = -1  # the answer to a look-up by time that finds no record
+
 # librdkafka ends a request by itself; this much later the future is given up as well.
 GRACE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as the brokers know it now; a re-created one has another ``topic_id`` (K10)."""
+    """A topic as the brokers know it now; a re-created one has another ``topic_id``, safe in paths (K10)."""
 
     name: str
     topic_id: str
@@ -82,7 +84,7 @@ class Topics:
                 known = self._result(f"look up topic {name}", future)
             except UnknownTopic:
                 continue
-            found[name] = Topic(name, str(known.topic_id), sorted(p.id for p in known.partitions))
+            found[name] = Topic(name, _path_safe(str(known.topic_id)), sorted(p.id for p in known.partitions))
         return found
 
     def _mock_topic(self, name: str) -> Topic:
@@ -115,11 +117,12 @@ class Topics:
 
     def offsets_for_time(self, parts: Iterable[TopicPart], time_ms: int) -> dict[TopicPart, int | None]:
         """The first offset with a Kafka time of ``time_ms`` or later; None where there is none."""
-        found = self._offsets("read offsets by time", parts, OffsetSpec.for_timestamp(time_ms), committed=True)
-        return {part: offset if offset >= 0 else None for part, offset in found.items()}
+        spec = OffsetSpec.for_timestamp(time_ms)
+        found = self._offsets("read offsets by time", parts, spec, committed=True, lowest=_NO_LATER)
+        return {part: None if offset == _NO_LATER else offset for part, offset in found.items()}
 
     def _offsets(
-        self, what: str, parts: Iterable[TopicPart], spec: OffsetSpec, *, committed: bool
+        self, what: str, parts: Iterable[TopicPart], spec: OffsetSpec, *, committed: bool, lowest: int = 0
     ) -> dict[TopicPart, int]:
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         wanted = {TopicPartition(*part): spec for part in parts}
@@ -129,10 +132,14 @@ class Topics:
             what,
             lambda: self._client.list_offsets(wanted, isolation_level=level, request_timeout=self._timeout_s),
         )
-        return {
-            (p.topic, p.partition): self._result(f"{what} of {p.topic}/{p.partition}", future).offset
-            for p, future in asked.items()
-        }
+        found = {}
+        for part, future in asked.items():
+            offset = self._result(f"{what} of {part.topic}/{part.partition}", future).offset
+            if offset < lowest:
+                # librdkafka answers a time-out this way, with -1001 and no error (measured).
+                raise Unreachable(f"{what} of {part.topic}/{part.partition}: no answer")
+            found[part.topic, part.partition] = offset
+        return found
 
     def _is_mock(self) -> bool:
         cluster = self._now("read the cluster's id", lambda: self._client.cluster_id(timeout=self._timeout_s))
@@ -151,3 +158,8 @@ class Topics:
             raise translate(error_of(failure), what) from failure
         except FutureTimeout as failure:
             raise Unreachable(f"{what}: no answer in {self._timeout_s:g} s") from failure
+
+
+def _path_safe(topic_id: str) -> str:
+    """The id as Kafka's own tools print it; the client's base64 has "+" and "/", and ids become folders."""
+    return topic_id.replace("+", "-").replace("/", "_")

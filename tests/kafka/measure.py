@@ -98,7 +98,7 @@ def measure(name: str, step: Callable[[], int]) -> None:
         count += step()
     took = time.perf_counter() - begun
     records = count - first
-    print(
+    print(  # noqa: T201  # a program to be run by hand
         f"{name:15} {records / took:9,.0f} records/s"
         f" {(time.thread_time() - thread) / records * 1e6:6.2f} µs a record on the thread"
         f" {(time.process_time() - process) / records * 1e6:6.2f} in the process",

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
+from typing import Self
 
 from confluent_kafka import Producer
 
@@ -96,7 +97,7 @@ class Reader:
                 owned.difference_update(event.partitions)
         return frozenset(owned)
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

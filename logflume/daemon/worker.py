@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 import uuid
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -74,6 +75,12 @@ def main(config: Config, index: int, spool_dir: str, conn: Connection) -> None:
         raise SystemExit(error.exit_code) from error
     finally:
         hold.close()
+
+
+def _member_options(options: Mapping[str, str | int | bool], index: int) -> dict[str, str | int | bool]:
+    """A static group member's name is its own: with several workers each needs another one."""
+    name = options.get("group.instance.id")
+    return {**options} if name is None else {**options, "group.instance.id": f"{name}-{index}"}
 
 
 class Worker:

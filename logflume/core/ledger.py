@@ -261,9 +261,11 @@ def check_follows(before: Head, after: Entry) -> None:
         frontier = closing.until
     if new.frontier != frontier:
         problems.append("hours are closed without a closing")
-    for part in after.parts:
-        if part.kind is Kind.HOUR and old.frontier is not None and part.hour + old.window_ms <= old.frontier:
-            problems.append(f"{part.path} adds to a closed hour")
+    problems += [
+        f"{part.path} adds to a closed hour"
+        for part in after.parts
+        if part.kind is Kind.HOUR and old.frontier is not None and part.hour + old.window_ms <= old.frontier
+    ]
     problems += _offset_problems(old, after)
     if problems:
         raise LedgerError(f"entry {after.seq} of {after.pid} breaks the chain: {'; '.join(problems)}")

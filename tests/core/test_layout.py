@@ -156,9 +156,10 @@ def test_names_are_spelled_as_the_design_has_them() -> None:
     hour = int(datetime(2026, 11, 22, 7, tzinfo=UTC).timestamp() * 1000)
     pid = PartitionId("app", "VGhlVG9waWNJZA", 3)
     first = 123_456
+    shown = {"early": False, "append": False}
 
     def part(kind: Kind, **how: bool) -> str:
-        return layout.part_path(pid, kind, hour, first, HOUR_MS, ".json.gz", **({"early": False, "append": False} | how))
+        return layout.part_path(pid, kind, hour, first, HOUR_MS, ".json.gz", **(shown | how))
 
     day = "dt=2026-11-22/hour=07"
     assert part(Kind.HOUR) == f"app/{day}/_p00003-0000000000000123456.json.gz"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logflume.core import ledger
@@ -18,6 +19,8 @@ from logflume.model import Kind, OffsetSet, PartitionId
 
 PID = PartitionId("app", "VGhlVG9waWNJZA", 3)
 
+#: an entry has so many parts that drawing one takes longer than the test
+FEWER = settings(max_examples=max(50, settings().max_examples // 4))
 TEXT = st.text(max_size=20)
 TIMES = st.integers(0, 2**53)
 OFFSETS = st.integers(0, 2**63 - 1)
@@ -89,6 +92,7 @@ def part(first: int, end: int, *, kind: Kind = Kind.HOUR, hour: int = 7_200_000)
 # -- bytes ----------------------------------------------------------------------------------------
 
 
+@FEWER
 @given(ENTRIES)
 def test_an_entry_survives_its_bytes(entry: Entry) -> None:
     data = ledger.encode(entry)
@@ -96,6 +100,7 @@ def test_an_entry_survives_its_bytes(entry: Entry) -> None:
     assert ledger.encode(ledger.decode(data).entry) == data
 
 
+@FEWER
 @given(ENTRIES)
 def test_an_entry_is_one_line_of_json_that_any_program_can_read(entry: Entry) -> None:
     data = ledger.encode(entry)
@@ -108,6 +113,7 @@ def test_an_entry_is_one_line_of_json_that_any_program_can_read(entry: Entry) ->
     )
 
 
+@FEWER
 @given(ENTRIES, st.data())
 def test_any_changed_byte_is_noticed(entry: Entry, data: st.DataObject) -> None:
     good = ledger.encode(entry)
@@ -119,6 +125,7 @@ def test_any_changed_byte_is_noticed(entry: Entry, data: st.DataObject) -> None:
             ledger.decode(bytes(bad))
 
 
+@FEWER
 @given(ENTRIES, st.data())
 def test_any_truncation_or_addition_is_noticed(entry: Entry, data: st.DataObject) -> None:
     good = ledger.encode(entry)
@@ -140,6 +147,7 @@ def signed(text: bytes) -> bytes:
     return b'{"sum":"%s",%s' % (hashlib.sha256(text).hexdigest().encode(), text[1:])
 
 
+@FEWER
 @given(ENTRIES, st.data())
 def test_an_entry_of_another_shape_is_a_ledger_error_and_nothing_else(entry: Entry, data: st.DataObject) -> None:
     body = json.loads(ledger.encode(entry))
@@ -150,10 +158,8 @@ def test_an_entry_of_another_shape_is_a_ledger_error_and_nothing_else(entry: Ent
         del inner[name]
     else:
         inner[name] = data.draw(JSON)
-    try:
+    with contextlib.suppress(LedgerError):
         ledger.decode(signed(json.dumps(body).encode()))
-    except LedgerError:
-        pass
 
 
 @pytest.mark.parametrize("text", [b"{}", b"{]", b'{"v":1,"x":' + b"[" * 200_000, b'{"v":"1"}', b'{"v":2}'])
@@ -164,10 +170,8 @@ def test_signed_nonsense_is_a_ledger_error(text: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_set_are_a_value_error(data: bytes) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         OffsetSet.loads(data)
-    except ValueError:
-        pass
 
 
 def test_an_entry_of_another_place_is_refused() -> None:
@@ -247,7 +251,7 @@ def test_a_claim_changes_the_owner_and_the_epoch_and_no_state() -> None:
     claim = ledger.claim(BEFORE, owner="b", at=7, config="d")
     assert (claim.owner, claim.epoch, claim.at, claim.config) == ("b", 2, 7, "d")
     assert claim.state == BEFORE.state
-    assert not (claim.parts or claim.closed or claim.gaps or claim.dropped)
+    assert (claim.parts, claim.closed, len(claim.gaps), len(claim.dropped)) == ((), (), 0, 0)
 
 
 def test_a_ledger_that_starts_above_offset_0_is_blind_for_what_came_before() -> None:

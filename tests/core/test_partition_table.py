@@ -70,7 +70,8 @@ def after(decision: Decide) -> Head:
 
 def decided(partition: Partition) -> Head:
     """The head after the round that the partition has in flight."""
-    assert partition._round is not None and partition.head is not None
+    assert partition._round is not None
+    assert partition.head is not None
     return after(Decide(partition._round, partition.head))
 
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import zstandard
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
-from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tests.e2e.claims import Ledger, Ledgers, Marker, marker, read_ledgers, reference
 from tests.e2e.oracle import Boundaries, Key, Record, Rules, Verdict, hour_of, judge
@@ -78,7 +78,7 @@ def read_topic(bootstrap: str, topic: str) -> Log:
                     continue
                 if error is not None:
                     raise RuntimeError(f"reading {topic}: {error}")
-                record = Record(partition, offset, message.value(), message.key(), message.timestamp()[1])  # type: ignore[arg-type]
+                record = Record(partition, offset, message.value(), message.key(), message.timestamp()[1])
                 records[record.id] = record
     finally:
         consumer.close()
@@ -87,10 +87,9 @@ def read_topic(bootstrap: str, topic: str) -> Log:
 
 def topic_id(bootstrap: str, topic: str) -> str:
     client = AdminClient({"bootstrap.servers": bootstrap})
-    from confluent_kafka import TopicCollection  # noqa: PLC0415
-
     found = client.describe_topics(TopicCollection([topic]))[topic].result(KAFKA_TIMEOUT_S)
-    return str(found.topic_id)
+    # as it stands in paths: base64 as it is in URLs
+    return str(found.topic_id).replace("+", "-").replace("/", "_")
 
 
 @dataclass

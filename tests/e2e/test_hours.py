@@ -75,4 +75,4 @@ def test_each_hour_is_one_file_with_every_record_once(bench: Bench) -> None:
 def _stop(daemons: list[Daemon]) -> None:
     for daemon in daemons:
         daemon.stop()
-        daemon.no_traceback()
+        daemon.no_surprise()

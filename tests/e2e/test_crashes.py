@@ -1,0 +1,102 @@
+"""SIGKILL at random moments: whatever was being done is done again by whoever comes next, and once only."""
+
+from __future__ import annotations
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.bench import Bench, Case, past, span
+from tests.e2e.daemon import Daemon, wait_until
+from tests.e2e.generate import Feed, Shape, make
+from tests.e2e.watcher import Watcher
+
+pytestmark = pytest.mark.e2e
+
+HOURS = 4
+FEED_S = 55.0
+KILLS = 24
+
+
+@dataclass
+class Kills:
+    parents: int = 0
+    workers: int = 0
+
+    @property
+    def all(self) -> int:
+        return self.parents + self.workers
+
+
+def test_killed_at_any_moment_nothing_is_lost_or_repeated(bench: Bench) -> None:
+    base = past(HOURS + 1)
+    hdfs, local = bench.root("hdfs"), bench.root("file")
+    group = bench.case(hdfs, 6)
+    static = bench.case(hdfs, 4, late="append", roll_every="500ms")
+    files = bench.case(local, 3, reveal="early", roll_every="300ms")
+    alone = {"assignment": "static", "group.id": None, "session.timeout.ms": None, "heartbeat.interval.ms": None}
+    runs: list[tuple[Case, Daemon]] = [
+        (group, bench.daemon("group", hdfs, [group], workers=2)),
+        (static, bench.daemon("static", bench.root("hdfs"), [static], kafka=alone)),
+        (files, bench.daemon("files", local, [files], kafka=alone)),
+    ]
+    feeds = [
+        case.feed(make(Shape(base, partitions, HOURS, 10_000, chunks=400, seed=number)), FEED_S, transactions=number == 1)
+        for number, ((case, _), partitions) in enumerate(zip(runs, (6, 4, 3), strict=True))
+    ]
+    with Watcher(group.tree, {group.topic: group.rules}, between_s=40), ThreadPoolExecutor(3) as pool:
+        futures = [
+            pool.submit(_kill_and_restart, daemon, feed, seed)
+            for seed, ((_, daemon), feed) in enumerate(zip(runs, feeds, strict=True))
+        ]
+        kills = [future.result() for future in futures]
+        for case, daemon in runs:
+            case.wait_complete(span(base, HOURS), daemon)
+        group.wait_committed(runs[0][1], group=group.topic)
+    print(kills)  # noqa: T201
+    for case, daemon in runs:
+        daemon.stop()
+        daemon.no_surprise()
+        report = case.check()
+        report.clean(crashed=True)
+        assert set(span(base, HOURS)) <= set(report.complete)
+        assert report.late_by_clock == 0
+        assert report.committed == report.ends
+    assert sum(one.all for one in kills) >= KILLS, kills
+    assert all(one.parents and one.workers for one in kills), kills
+
+
+def _kill_and_restart(daemon: Daemon, feed: Feed, seed: int) -> Kills:
+    """Kill the parent or a worker for as long as records come in; leave it running."""
+    rng = random.Random(seed)
+    kills, in_a_row = Kills(), 0
+    daemon.start()
+    while feed.running:
+        if rng.random() < 0.7:
+            # while it works; otherwise also while it starts
+            seen = daemon.logged().count("reading")
+            _wait(lambda seen=seen: daemon.logged().count("reading") > seen or not feed.running, 6.0)  # type: ignore[misc]
+        time.sleep(rng.uniform(0.0, 2.0))
+        if not feed.running:
+            break
+        # a worker that dies again and again is started again later and later
+        if in_a_row < 2 and rng.random() < 0.75 and daemon.kill_worker(rng.randrange(4)):
+            kills.workers += 1
+            in_a_row += 1
+        else:
+            daemon.kill()
+            daemon.start()
+            kills.parents += 1
+            in_a_row = 0
+    feed.wait()
+    wait_until(lambda: daemon.running, 1, "the daemon runs", daemon)
+    return kills
+
+
+def _wait(done, timeout_s: float) -> None:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + timeout_s
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.02)

@@ -1,0 +1,140 @@
+"""Two daemons share a topic: joining, leaving, and one that sleeps while its partitions move on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.e2e.bench import Bench, Case, past, span
+from tests.e2e.daemon import Daemon, wait_until
+from tests.e2e.generate import Feed, Shape, make
+from tests.e2e.watcher import Watcher
+
+pytestmark = pytest.mark.e2e
+
+HOURS = 3
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "classic": {},
+    "consumer": {
+        "group.protocol": "consumer",
+        "session.timeout.ms": None,
+        "heartbeat.interval.ms": None,
+    },
+}
+
+
+def _pair(bench: Bench, name: str, root: str, case: Case) -> list[Daemon]:
+    """Two daemons of one group and one root, as on two hosts."""
+    return [
+        bench.daemon(f"{name}-{host}", root, [case], group=case.topic, kafka=PROTOCOLS[name], workers=workers)
+        for host, workers in (("a", 1), ("b", 2))
+    ]
+
+
+def _finish(base: int, case: Case, daemons: list[Daemon]) -> None:
+    case.wait_complete(span(base, HOURS), *daemons)
+    case.wait_committed(*daemons, group=case.topic)
+    for daemon in daemons:
+        if daemon.running:
+            daemon.stop()
+        daemon.no_surprise()
+    report = case.check()
+    report.clean(crashed=True)
+    assert set(span(base, HOURS)) <= set(report.complete)
+    assert report.late_by_clock == 0
+    assert report.committed == report.ends
+
+
+def test_daemons_that_join_and_leave_share_the_work(bench: Bench) -> None:
+    base = past(HOURS + 1)
+    root = bench.root()
+    cases = {name: bench.case(root, 6) for name in PROTOCOLS}
+    pairs = {name: _pair(bench, name, root, case) for name, case in cases.items()}
+    feeds = {
+        name: case.feed(make(Shape(base, 6, HOURS, 8_000, chunks=300, seed=7)), 32.0) for name, case in cases.items()
+    }
+
+    def shares(name: str) -> None:
+        """a; a and b; b; a and b; a."""
+        a, b = pairs[name]
+        a.start()
+        _reads(a, feeds[name])
+        b.start()
+        _reads(b, feeds[name])
+        a.stop()
+        a.start()
+        _reads(a, feeds[name])
+        b.stop()
+        feeds[name].wait()
+
+    with Watcher(cases["classic"].tree, {case.topic: case.rules for case in cases.values()}, between_s=20):
+        with ThreadPoolExecutor(2) as pool:
+            for future in [pool.submit(shares, name) for name in PROTOCOLS]:
+                future.result()
+        for name, case in cases.items():
+            _finish(base, case, pairs[name])
+    for name, pair in pairs.items():
+        assert all("reading" in daemon.logged() for daemon in pair), name
+
+
+def _reads(daemon: Daemon, feed: Feed) -> None:
+    """It has been given a partition, or everything was sent meanwhile."""
+    before = daemon.logged().count(" reading ")
+    wait_until(lambda: daemon.logged().count(" reading ") > before, 40, f"{daemon.name} reads", daemon)
+    time.sleep(2.0)
+
+
+def test_a_daemon_that_wakes_after_its_partitions_moved_does_no_harm(bench: Bench) -> None:
+    base = past(HOURS + 1)
+    root = bench.root()
+    cases = {name: bench.case(root, 4) for name in PROTOCOLS}
+    pairs = {name: _pair(bench, name, root, case) for name, case in cases.items()}
+    alone = bench.case(root, 2)
+    hung = bench.daemon("hung", root, [alone], call_deadline="5s")
+    feeds = {name: case.feed(make(Shape(base, 4, HOURS, 8_000, chunks=300, seed=9)), 30.0) for name, case in cases.items()}
+    feeds["hung"] = alone.feed(make(Shape(base, 2, HOURS, 4_000, chunks=300, seed=11)), 30.0)
+
+    def sleeps(name: str) -> None:
+        """Each of the two sleeps once, in the middle of its work, until the other has all of it."""
+        for daemon in pairs[name]:
+            daemon.start()
+        for daemon in pairs[name]:
+            _reads(daemon, feeds[name])
+        for sleeper, other in (pairs[name], pairs[name][::-1]):
+            # half a second of records are in its hands, an upload or a decision may be on its way
+            before = other.logged().count(" reading ")
+            workers = sleeper.freeze()
+            try:
+                wait_until(
+                    lambda other=other, before=before: other.logged().count(" reading ") > before,  # type: ignore[misc]
+                    40,
+                    f"{other.name} took over",
+                    other,
+                )
+                time.sleep(1.5)
+            finally:
+                sleeper.thaw(workers)
+            _reads(sleeper, feeds[name])
+        feeds[name].wait()
+
+    def hangs() -> None:
+        """A worker that does nothing any more is found out and replaced by its parent."""
+        hung.start()
+        _reads(hung, feeds["hung"])
+        (worker,) = hung.workers()
+        os.kill(worker, signal.SIGSTOP)
+        wait_until(lambda: worker not in hung.workers(), 60, "the hung worker was replaced", hung)
+        feeds["hung"].wait()
+
+    with Watcher(alone.tree, {case.topic: case.rules for case in (*cases.values(), alone)}, between_s=60):
+        with ThreadPoolExecutor(3) as pool:
+            for future in [*(pool.submit(sleeps, name) for name in PROTOCOLS), pool.submit(hangs)]:
+                future.result()
+        for name, case in cases.items():
+            _finish(base, case, pairs[name])
+        _finish(base, alone, [hung])

@@ -185,7 +185,10 @@ class Router:
         rules, n = self.rules, len(rows.offsets)
         odd: dict[int, Reason | None] = {i: reason for i, reason in rows.rejects.items() if i >= start}
         lowest = min(rows.kafka_times) if rules.future_against == "kafka" else now
-        if min(rows.times) < rules.min_time_ms or max(rows.times) > self._latest(lowest, now):
+        # A single record without a Kafka time (−1) fails this, and then each is looked at.
+        if min(rows.times) < rules.min_time_ms or max(rows.times) > min(
+            lowest + rules.max_future_ms, END_OF_TIME_MS - 1
+        ):
             for i in range(start, n):
                 if rows.times[i] < rules.min_time_ms:
                     odd.setdefault(i, Reason.ANCIENT)

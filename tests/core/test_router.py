@@ -145,6 +145,12 @@ def test_a_quarantined_record_never_moves_the_watermark(
     assert it.open[Kind.QUARANTINE, max(kafka, 0)].reasons == {reason: 1}
 
 
+def test_a_record_without_a_kafka_time_does_not_hide_the_others_from_being_judged() -> None:
+    it = fresh()
+    it.route(rows([0, 1], [2_000, 2_000], kafka=[1_900, -1]), now=NOW, mono=0.0)
+    assert held(it) == {("quarantine", 1_900): [0], ("hour", 2_000): [1]}
+
+
 @pytest.mark.parametrize(("time", "kafka"), [(5_050, 5_000), (1_000, 5_000), (10_050, -1)])
 def test_the_bounds_of_what_is_accepted_are_inclusive(time: int, kafka: int) -> None:
     it = fresh()

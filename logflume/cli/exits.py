@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from logflume import errors
@@ -39,5 +40,8 @@ def _tree(error: type[LogflumeError]) -> Iterator[type[LogflumeError]]:
 
 
 def _first_sentence(error: type[LogflumeError]) -> str:
-    first = (error.__doc__ or "").strip().splitlines()[0]
-    return first if first.endswith(".") else f"{first}."
+    """What the class is for, without what only its callers need: what stands after a semicolon, and rows of the
+    fault catalogue.
+    """
+    first = (error.__doc__ or "").strip().splitlines()[0].split(";")[0].rstrip(".")
+    return re.sub(r" \([A-Z]\d+.*?\)", "", first).replace("``", "`") + "."

@@ -47,7 +47,13 @@ class StatusServer:
                 f"the status server cannot listen on {address[0]}:{address[1]}: {why}",
                 hint='end what uses it, give daemon.http another address, or none with http = ""',
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="status", daemon=True)
+        self._thread = threading.Thread(
+            # the argument is how often it looks for the end, in seconds
+            target=self._server.serve_forever,
+            args=(0.1,),
+            name="status",
+            daemon=True,
+        )
 
     @property
     def port(self) -> int:

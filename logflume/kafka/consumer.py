@@ -154,6 +154,7 @@ class Source:
             made = batches.batch(part, records)
             offsets = made.offsets
             if offsets[0] < position or offsets[-1] - offsets[0] < len(offsets) - 1:
+                # The client delivered again what it had delivered (K14).
                 fresh = batches.increasing(position, records)
                 repeated = len(records) - len(fresh)
                 log.warning("repeated records dropped", topic=part[0], partition=part[1], records=repeated)
@@ -203,13 +204,13 @@ class Source:
                 self._forget([part])
                 self._client.incremental_unassign([here])
             self._client.incremental_assign([here])
+            self._assigned.add(part)
             # A pause outlives the assignment, whether of stop() or from before a rebalance.
             self._client.resume([here])
             if leader_epoch >= 0:
                 self._validate(here)
         except KafkaException as failure:
             raise translate(error_of(failure), f"start reading {topic}/{partition}") from failure
-        self._assigned.add(part)
         self._positions[part] = offset
         self._topics.add(topic)
 

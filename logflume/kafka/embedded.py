@@ -29,6 +29,7 @@ GROUP_OPTIONS: dict[str, str | int | bool] = {"session.timeout.ms": 3000, "heart
 PARTITIONS = 4
 
 START_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 5.0
 
 
 class EmbeddedBroker:
@@ -51,7 +52,11 @@ class EmbeddedBroker:
         return self._process.pid
 
     def close(self) -> None:
-        self._process.communicate()
+        try:
+            self._process.communicate(timeout=STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
 
     def __enter__(self) -> Self:
         return self

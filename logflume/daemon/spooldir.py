@@ -63,16 +63,27 @@ def hold(path: Path) -> BinaryIO:
 
 def sweep(spool: Path) -> list[Path]:
     """Remove the workers' directories that nobody holds; returns them. What else lies there is left alone."""
-    removed = []
     with _only_one(spool):
-        for path in sorted(spool.iterdir()):
-            if _OURS.fullmatch(path.name) and path.is_dir() and not _held(path):
-                try:
-                    shutil.rmtree(path)
-                except OSError as error:
-                    raise _refused(path, error) from error
-                removed.append(path)
+        removed = _left(spool)
+        for path in removed:
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                raise _refused(path, error) from error
     return removed
+
+
+def left(spool: Path) -> list[Path]:
+    """The workers' directories that nobody holds; nothing is changed."""
+    if not spool.is_dir():
+        return []
+    with _only_one(spool):
+        return _left(spool)
+
+
+def _left(spool: Path) -> list[Path]:
+    found = sorted(spool.iterdir())
+    return [path for path in found if _OURS.fullmatch(path.name) and path.is_dir() and not _held(path)]
 
 
 def _held(path: Path) -> bool:

@@ -105,3 +105,23 @@ class Incomplete(LogflumeError):
     """A job ended properly and found something that needs a person."""
 
     exit_code = 9
+
+
+class Repairable(Incomplete):
+    """A job found only what it would mend itself with ``--repair``."""
+
+    exit_code = 10
+
+
+class Repaired(LogflumeError):
+    """A job mended everything that it found; nothing is left to do."""
+
+    exit_code = 11
+
+
+class Busy(LogflumeError):
+    """The same job is running already, here or on another host; nothing was done."""
+
+    exit_code = 12
+    retry = True
+    hint = "wait for the other one to end; it is safe to do nothing"

@@ -1,0 +1,158 @@
+"""What can be wrong, and who mends it: one table, used by the checks, the output and the exit codes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from logflume.errors import Incomplete, Repairable, Repaired
+
+
+class Mend(StrEnum):
+    """Who mends it."""
+
+    REPAIR = "repair"  # reconcile --repair, without asking anybody
+    BACKFILL = "backfill"  # a backfill command, which is printed: it reads Kafka
+    PERSON = "person"
+    NOTE = "note"  # nobody: worth saying, and no reason to fail
+
+
+class What(StrEnum):
+    """The findings; the values are in the JSON, in metrics and in alerts."""
+
+    ENTRY_MISSING = "entry_missing"
+    ENTRY_DAMAGED = "entry_damaged"
+    CHAIN_BROKEN = "chain_broken"
+    CHAIN_ROLLED_BACK = "chain_rolled_back"
+    LEDGER_GONE = "ledger_gone"
+    TOPIC_FILE = "topic_file"
+    FILE_MISSING = "file_missing"
+    FILE_LENGTH = "file_length"
+    FILE_DAMAGED = "file_damaged"
+    FILE_CONTENT = "file_content"
+    FILE_UNKNOWN = "file_unknown"
+    MARKER_MISSING = "marker_missing"
+    MARKER_LOST = "marker_lost"
+    MARKER_EARLY = "marker_early"
+    MARKER_WRONG = "marker_wrong"
+    PLAN_WRONG = "plan_wrong"
+    PART_UNPUBLISHED = "part_unpublished"
+    PART_HIDDEN = "part_hidden"
+    PART_LEFT = "part_left"
+    PLAN_LEFT = "plan_left"
+    TMP_LEFT = "tmp_left"
+    SPOOL_LEFT = "spool_left"
+    HOUR_DUPLICATE = "hour_duplicate"
+    KAFKA_LOST = "kafka_lost"
+    KAFKA_TRUNCATED = "kafka_truncated"
+    TOPIC_RECREATED = "topic_recreated"
+    REPAIR_FAILED = "repair_failed"
+    KAFKA_UNREACHABLE = "kafka_unreachable"
+    TOPIC_GONE = "topic_gone"
+    TRIMMED_UNSEEN = "trimmed_unseen"
+
+
+#: what each means, and who mends it
+MEANINGS: dict[What, tuple[Mend, str]] = {
+    What.ENTRY_MISSING: (Mend.PERSON, "an entry of the ledger is gone, and later ones are there"),
+    What.ENTRY_DAMAGED: (Mend.PERSON, "an entry of the ledger cannot be read, or is not what it was"),
+    What.CHAIN_BROKEN: (Mend.PERSON, "an entry contradicts the one before it"),
+    What.CHAIN_ROLLED_BACK: (Mend.PERSON, "the newest entries that an earlier run saw are gone"),
+    What.LEDGER_GONE: (Mend.PERSON, "the ledger that an earlier run saw is gone"),
+    What.TOPIC_FILE: (Mend.PERSON, "topic.json, the first number of partitions, is missing or damaged"),
+    What.FILE_MISSING: (Mend.BACKFILL, "a decided file is not there"),
+    What.FILE_LENGTH: (Mend.BACKFILL, "a decided file has another length"),
+    What.FILE_DAMAGED: (Mend.BACKFILL, "a decided file has other bytes (--deep)"),
+    What.FILE_CONTENT: (Mend.PERSON, "records are not what their decision says: count, or hour (--deep)"),
+    What.FILE_UNKNOWN: (Mend.PERSON, "a file that no decision names"),
+    What.MARKER_MISSING: (Mend.REPAIR, "every partition has closed the hour, and nobody finishes it"),
+    What.MARKER_LOST: (Mend.PERSON, "an hour without marker, whose entries are past ledger_retention"),
+    What.MARKER_EARLY: (Mend.PERSON, "a marker, though a partition has not closed the hour"),
+    What.MARKER_WRONG: (Mend.PERSON, "a marker that does not say what the ledger says"),
+    What.PLAN_WRONG: (Mend.PERSON, "a plan that does not say what the ledger says"),
+    What.PART_UNPUBLISHED: (Mend.REPAIR, "a decided part still lies in tmp"),
+    What.PART_HIDDEN: (Mend.REPAIR, "an appended part that does not show, in an hour that is marked"),
+    What.PART_LEFT: (Mend.REPAIR, "a hidden part whose bytes the finished file holds"),
+    What.PLAN_LEFT: (Mend.REPAIR, "the plan of an hour that is marked"),
+    What.TMP_LEFT: (Mend.REPAIR, "an upload that nobody can decide any more"),
+    What.SPOOL_LEFT: (Mend.REPAIR, "the spool of a worker that is gone, on this host"),
+    What.HOUR_DUPLICATE: (Mend.PERSON, "offsets of an hour are in another root, too"),
+    What.KAFKA_LOST: (Mend.PERSON, "Kafka has removed offsets that were not decided"),
+    What.KAFKA_TRUNCATED: (Mend.PERSON, "Kafka's log ends below what was decided"),
+    What.TOPIC_RECREATED: (Mend.PERSON, "the topic was deleted and re-created"),
+    What.REPAIR_FAILED: (Mend.PERSON, "a repair did not come about"),
+    What.KAFKA_UNREACHABLE: (Mend.NOTE, "Kafka does not answer, so nothing was compared with it"),
+    What.TOPIC_GONE: (Mend.NOTE, "the topic is not in Kafka any more"),
+    What.TRIMMED_UNSEEN: (Mend.NOTE, "entries were dropped by retention before a run saw them"),
+}
+
+#: partition, first and last offset
+Range = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be. ``hour`` by its name; ``path`` relative to the root, or of this
+    host for a spool. ``ranges`` are the offsets that a backfill has to read.
+    """
+
+    what: What
+    topic: str
+    path: str
+    detail: str
+    topic_id: str = ""
+    partition: int | None = None
+    hour: str = ""
+    ranges: tuple[Range, ...] = ()
+    hint: str = ""
+
+    @property
+    def mend(self) -> Mend:
+        return MEANINGS[self.what][0]
+
+    @property
+    def key(self) -> tuple[str, str, str, int | None]:
+        """What makes it the same finding in two looks."""
+        return (self.what.value, self.topic, self.path, self.partition)
+
+
+def persisting(before: Iterable[Finding], now: Iterable[Finding]) -> list[Finding]:
+    """Those of ``now`` that an earlier look had, too: what is only under way does not stay the same."""
+    known = {finding.key for finding in before}
+    return [finding for finding in now if finding.key in known]
+
+
+def backfills(findings: Sequence[Finding], config_path: str) -> list[str]:
+    """The commands that bring back what is lost, one for each run of offsets."""
+    ranges: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+    for finding in findings:
+        if finding.mend is Mend.BACKFILL:
+            for partition, first, last in finding.ranges:
+                ranges[finding.topic, partition].append((first, last))
+    return [
+        f"logflume backfill -c {config_path} --topic {topic} --partition {partition} --offsets {first}-{last} --repair"
+        for (topic, partition), found in sorted(ranges.items())
+        for first, last in _joined(found)
+    ]
+
+
+def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    return joined
+
+
+def exit_code(findings: Iterable[Finding], *, repaired: int) -> int:
+    """0 clean; else what is left: a person's work, what ``--repair`` would do, or nothing after a repair."""
+    mends = {finding.mend for finding in findings}
+    if mends & {Mend.PERSON, Mend.BACKFILL}:
+        return Incomplete.exit_code
+    if Mend.REPAIR in mends:
+        return Repairable.exit_code
+    return Repaired.exit_code if repaired else 0

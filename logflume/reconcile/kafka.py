@@ -1,0 +1,76 @@
+"""The ledgers against the log: topic ids, and where it begins and ends. Without Kafka this is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from logflume import commit
+from logflume.core import layout
+from logflume.errors import LogflumeError
+from logflume.kafka.topics import Topics
+from logflume.reconcile.findings import Finding, What
+from logflume.reconcile.walk import TopicWalk
+from logflume.store.base import Store
+
+
+def compare(
+    store: Store, topics: Topics, checked: Mapping[str, Sequence[TopicWalk]], *, read_committed: bool
+) -> list[Finding]:
+    """Three requests for all topics together. Raises nothing: an answer that does not come is a note."""
+    try:
+        known = topics.topics(list(checked))
+        found = []
+        for name, walks in checked.items():
+            if name not in known:
+                found.append(Finding(What.TOPIC_GONE, name, f"{layout.LEDGER_ROOT}/{name}", "Kafka does not know it"))
+                continue
+            current = next((walk for walk in walks if walk.topic_id == known[name].topic_id), None)
+            if current is None:
+                found += _recreated(store, name, known[name].topic_id, walks)
+            else:
+                found += _offsets(store, topics, current, read_committed=read_committed)
+    except LogflumeError as error:
+        return [Finding(What.KAFKA_UNREACHABLE, "", "kafka", str(error), hint=error.hint)]
+    return found
+
+
+def _recreated(store: Store, name: str, topic_id: str, walks: Sequence[TopicWalk]) -> list[Finding]:
+    if store.stat(f"{store.root}/{layout.accepted_path(name, topic_id)}") is not None:
+        return []  # accepted, and not begun
+    ids = ", ".join(walk.topic_id for walk in walks)
+    return [
+        Finding(
+            What.TOPIC_RECREATED,
+            name,
+            layout.topic_directory(name, topic_id),
+            f"its id in Kafka is {topic_id}, and the ledgers are of {ids}",
+            topic_id,
+            hint=f"to go on with the new one: logflume reconcile --accept-topic {name} --reason TEXT -c CONFIG",
+        )
+    ]
+
+
+def _offsets(store: Store, topics: Topics, walk: TopicWalk, *, read_committed: bool) -> list[Finding]:
+    chains = {(walk.topic, number): chain for number, chain in walk.chains.items() if chain.head is not None}
+    starts = topics.start_offsets(chains)
+    ends = topics.end_offsets(chains, read_committed=read_committed)
+    found = []
+    for part, chain in chains.items():
+        if chain.head is None:
+            continue
+        pid, committed = chain.pid, chain.head.state.committed
+        path = layout.chain_directory(pid)
+        if starts[part] > committed:
+            # a running owner may have come further since the chain was read
+            newest = commit.read_head(store, pid)
+            committed = committed if newest is None else newest.state.committed
+        if starts[part] > committed:
+            detail = f"offsets {committed} to {starts[part] - 1} are gone from Kafka, and were never decided"
+            hint = (
+                f"to go on without them: logflume reconcile --accept-gap {pid}:{starts[part]} --reason TEXT -c CONFIG"
+            )
+            found.append(Finding(What.KAFKA_LOST, pid.topic, path, detail, pid.topic_id, pid.partition, hint=hint))
+        if ends[part] < committed:
+            detail = f"the log ends at {ends[part]}, and offsets up to {committed - 1} were decided"
+            found.append(Finding(What.KAFKA_TRUNCATED, pid.topic, path, detail, pid.topic_id, pid.partition))
+    return found

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from logflume.cli import main
-from logflume.demo import run
+from logflume.demo import run, screen
 from logflume.demo.run import Reporter, Result, Step
 from logflume.demo.screen import Screen
 from logflume.errors import LogflumeError
@@ -47,20 +47,35 @@ def test_after_an_error_the_temporary_directory_is_left_and_named(
     assert "1.5 s  daemon    is process 4711" in result.output
 
 
+def test_what_to_try_next_can_be_typed_where_logflume_is_not_in_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / ".venv/bin/logflume"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    monkeypatch.setattr("sys.executable", str(program.with_name("python")))
+    monkeypatch.setenv("PATH", "")
+    assert screen._program() == str(program)
+    monkeypatch.chdir(tmp_path)
+    assert screen._program() == ".venv/bin/logflume"
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert screen._program() == "logflume"
+
+
 def test_a_terminal_sees_steps_as_they_come_and_progress_between_them(capsys: pytest.CaptureFixture[str]) -> None:
-    screen = Screen(live=True)
-    screen.progress(0.1, "making records")
+    shows = Screen(live=True)
+    shows.progress(0.1, "making records")
     assert "\r    0.1 s  … making records" in capsys.readouterr().out
-    screen.step(Step(1.5, "records", "are made"))
+    shows.step(Step(1.5, "records", "are made"))
     shown = capsys.readouterr().out
     assert shown.startswith("\r ")
     assert shown.endswith("\r    1.5 s  records   are made\n")
 
 
 def test_anything_else_sees_the_same_lines_at_the_end_and_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
-    screen = Screen(live=False)
-    screen.progress(0.1, "making records")
-    screen.step(Step(1.5, "records", "are made"))
+    shows = Screen(live=False)
+    shows.progress(0.1, "making records")
+    shows.step(Step(1.5, "records", "are made"))
     assert capsys.readouterr().out == ""
-    screen.flush()
+    shows.flush()
     assert capsys.readouterr().out == "    1.5 s  records   are made\n"

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from queue import Empty, SimpleQueue
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 CALL_S = 10.0
 #: all looks together: some calls one after the other, each with its own retries
 LOOK_S = 40.0
+#: topics of which records are read: a pattern may mean hundreds
+SAMPLED_TOPICS = 20
 #: for the process that looks to start; LOOK_S later it answers in any case
 START_S = 20.0
 
@@ -76,64 +78,70 @@ def check(config: Config, *, sample: bool) -> list[Finding]:
 
 def look(config: Config, sample: bool) -> list[Finding]:
     """What ``check`` does, in this process; threads of clients that hang are left behind."""
-    looks: dict[str, Callable[[], list[Finding]]] = {
-        "kafka": lambda: look_at_kafka(config, sample=sample),
-        "output": lambda: look_at_output(config),
-        "spool": lambda: look_at_spool(config),
+    looks = {
+        f"kafka {config.kafka.options['bootstrap.servers']}": lambda at: look_at_kafka(at, config, sample=sample),
+        f"output {config.output.root}": lambda at: look_at_output(at, config),
+        f"spool {config.daemon.spool}": lambda at: look_at_spool(at, config),
     }
-    answers: SimpleQueue[tuple[str, list[Finding] | BaseException]] = SimpleQueue()
+    answers: SimpleQueue[tuple[str, Finding | BaseException | None]] = SimpleQueue()
 
     def run(where: str) -> None:
         try:
-            answers.put((where, looks[where]()))
+            for finding in looks[where](where):
+                answers.put((where, finding))
         except BaseException as failure:  # a thread would lose it: raised again below
             answers.put((where, failure))
+        answers.put((where, None))
 
     for where in looks:
         threading.Thread(target=run, args=(where,), daemon=True).start()
     deadline = time.monotonic() + LOOK_S
-    found: dict[str, list[Finding]] = {}
-    while len(found) < len(looks):
+    found: dict[str, list[Finding]] = {where: [] for where in looks}
+    open_ = set(looks)
+    while open_:
         try:
             where, answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:
             break
         if isinstance(answer, BaseException):
             raise answer
-        found[where] = answer
-    for where in looks:
-        silent = Unreachable(f"no answer within {LOOK_S:g} s")
-        found.setdefault(where, [failed(where, silent)])
-    return [one for where in looks for one in found[where]]
+        if answer is None:
+            open_.discard(where)
+        else:
+            found[where].append(answer)
+    for where in open_:
+        found[where].append(failed(where, Unreachable(f"no answer within {LOOK_S:g} s")))
+    return [one for findings in found.values() for one in findings]
 
 
 # -- Kafka ----------------------------------------------------------------------------------------
 
 
-def look_at_kafka(config: Config, *, sample: bool) -> list[Finding]:
+def look_at_kafka(where: str, config: Config, *, sample: bool) -> Iterator[Finding]:
     from logflume.kafka.topics import Topics  # noqa: PLC0415  # not loaded by the parent
 
-    servers = str(config.kafka.options["bootstrap.servers"])
     topics = Topics(config.kafka.options, timeout_s=CALL_S)
     try:
         known = topics.list_topics(["^.*"])
     except LogflumeError as error:
-        return [failed(f"kafka {servers}", error)]
-    findings = [Finding(f"kafka {servers}", Level.OK, f"answers, {len(known)} topics")]
+        yield failed(where, error)
+        return
+    yield Finding(where, Level.OK, f"answers, {len(known)} topics")
+    samples = SAMPLED_TOPICS if sample else 0
     for topic in config.topics:
         names = [name for name in known if config.topic_for(name) is topic]
         if topic.name is not None and not names:
             missing = Refused("does not exist", hint="create it, or correct the name in the configuration")
-            findings.append(failed(f"topic {topic.name}", missing))
+            yield failed(f"topic {topic.name}", missing)
         elif not names:
             hint = "records are read as soon as one is created; is the pattern what you mean?"
-            findings.append(Finding(f"pattern {topic.pattern}", Level.WARNING, "matches no topic yet", hint))
+            yield Finding(f"pattern {topic.pattern}", Level.WARNING, "matches no topic yet", hint)
         for name in names:
-            findings += _look_at_topic(config, topics, topic, name, sample=sample)
-    return findings
+            yield _look_at_topic(config, topics, topic, name, sample=samples > 0)
+            samples -= 1
 
 
-def _look_at_topic(config: Config, topics: Topics, topic: TopicConfig, name: str, *, sample: bool) -> list[Finding]:
+def _look_at_topic(config: Config, topics: Topics, topic: TopicConfig, name: str, *, sample: bool) -> Finding:
     where = f"topic {name}"
     try:
         if topic.timestamp.source == "append" and not topics.has_append_time(name):
@@ -142,10 +150,10 @@ def _look_at_topic(config: Config, topics: Topics, topic: TopicConfig, name: str
                 hint=f'set it there (kafka-configs.sh --alter --topic {name} …), or use "create"',
             )
         if sample:
-            return [_sample(config, topics, topic, name)]
+            return _sample(config, topics, topic, name)
     except LogflumeError as error:
-        return [failed(where, error)]
-    return [Finding(where, Level.OK, "exists")]
+        return failed(where, error)
+    return Finding(where, Level.OK, "exists")
 
 
 def _sample(config: Config, topics: Topics, topic: TopicConfig, name: str) -> Finding:
@@ -188,32 +196,26 @@ def _judged(name: str, records: int, reasons: Counter[str], span: dict[str, str]
 # -- the store ------------------------------------------------------------------------------------
 
 
-def look_at_output(config: Config) -> list[Finding]:
-    output, where = config.output, f"output {config.output.root}"
-    findings = []
+def look_at_output(where: str, config: Config) -> Iterator[Finding]:
+    output = config.output
     web: Store | None = None
     if output.scheme == "hdfs" and output.namenode_http is not None:
         at = f"namenode {output.namenode_http}"
         try:
             web = _open_web(config, output.namenode_http)
             web.stat(web.root)
-            findings.append(Finding(at, Level.OK, "answers"))
+            yield Finding(at, Level.OK, "answers")
         except LogflumeError as error:
             web = None
-            findings.append(failed(at, error))
+            yield failed(at, error)
     try:
         store = open_store(
-            output.root,
-            namenode_http=output.namenode_http,
-            user=output.user,
-            options=output.options,
-            timeout_s=CALL_S,
+            output.root, namenode_http=output.namenode_http, user=output.user, options=output.options, timeout_s=CALL_S
         )
         _probe(store, config, web)
-        findings.append(Finding(where, Level.OK, "writable, and a rename does not overwrite"))
+        yield Finding(where, Level.OK, "writable, and a rename does not overwrite")
     except LogflumeError as error:
-        findings.append(failed(where, error))
-    return findings
+        yield failed(where, error)
 
 
 def _open_web(config: Config, address: str) -> Store:
@@ -249,22 +251,21 @@ def _probe(store: Store, config: Config, web: Store | None) -> None:
 # -- this host ------------------------------------------------------------------------------------
 
 
-def look_at_spool(config: Config) -> list[Finding]:
+def look_at_spool(where: str, config: Config) -> Iterator[Finding]:
     spool, wanted = config.daemon.spool, config.daemon.spool_bytes
-    where = f"spool {spool}"
     try:
         os.makedirs(spool, exist_ok=True)
         with tempfile.TemporaryFile(dir=spool) as file:
             file.write(b"probe")
         at = os.statvfs(spool)
     except OSError as error:
-        refused = Refused(
-            f"cannot be written: {(error.strerror or str(error)).lower()}",
-            hint="make the directory, and its owner the user that logflume runs as",
-        )
-        return [failed(where, refused)]
+        why = f"cannot be written: {(error.strerror or str(error)).lower()}"
+        hint = "make the directory, and its owner the user that logflume runs as"
+        yield failed(where, Refused(why, hint=hint))
+        return
     free = at.f_bavail * at.f_frsize
     if free < wanted:
         text = f"{free >> 20} MiB are free, and daemon.spool_bytes is {show_size(wanted)}"
-        return [Finding(where, Level.WARNING, text, "make room, or lower daemon.spool_bytes")]
-    return [Finding(where, Level.OK, f"writable, {free >> 20} MiB are free")]
+        yield Finding(where, Level.WARNING, text, "make room, or lower daemon.spool_bytes")
+    else:
+        yield Finding(where, Level.OK, f"writable, {free >> 20} MiB are free")

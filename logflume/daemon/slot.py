@@ -133,8 +133,9 @@ class Slot:
 
     # -- events -----------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        self._perform(Claim())
+    def begin(self, committed: tuple[int, int, str] | LogflumeError | None) -> None:
+        """Claim. ``committed`` is what Kafka has for the group: offset, leader epoch, metadata."""
+        self._claim(committed)
 
     def start(self, life: int, offset: int) -> None:
         """Read from the claimed offset on, unless the claim is void meanwhile."""
@@ -199,7 +200,7 @@ class Slot:
     def _perform(self, action: Action) -> None:
         match action:
             case Claim():
-                self._claim()
+                self._claim(self._ask_committed())
             case Start(offset):
                 # the answer may come while a revocation is served, inside the client's callback
                 self._tools.starts.append((self, self.machine.life, offset))
@@ -225,13 +226,18 @@ class Slot:
                 say(event, partition=str(self), error=str(error), hint=error.hint, phase=self.machine.phase.value)
                 self._tools.count("stopped" if stopped else "retries", self.topic)
 
-    def _claim(self) -> None:
+    def _ask_committed(self) -> tuple[int, int, str] | LogflumeError | None:
+        part = (self.topic, self.partition)
+        try:
+            return self._tools.source.committed([part], 5.0).get(part) if self._tools.grouped else None
+        except LogflumeError as error:
+            return error
+
+    def _claim(self, committed: tuple[int, int, str] | LogflumeError | None) -> None:
         tools, part = self._tools, (self.topic, self.partition)
         life = self.machine.life
-        try:
-            committed = tools.source.committed([part], 5.0).get(part) if tools.grouped else None
-        except LogflumeError as error:
-            self.handle(Failed(error, time.monotonic()))
+        if isinstance(committed, LogflumeError):
+            self.handle(Failed(committed, time.monotonic()))
             return
         owner, config, topic, partition = self._owner, self.config, self.topic, self.partition
 

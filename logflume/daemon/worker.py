@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from logflume.daemon.calls import Calls
 from logflume.daemon.finisher import Finisher
 from logflume.daemon.report import FinishedHour, PartitionReport, Stop, WorkerReport
 from logflume.daemon.slot import ConfirmedIds, Slot, Tools
-from logflume.errors import ConfigError, Stopped
+from logflume.errors import ConfigError, LogflumeError, Stopped
 from logflume.kafka.consumer import Source
 from logflume.kafka.events import (
     Assigned,
@@ -75,6 +76,9 @@ def main(config: Config, index: int, spool_dir: str, conn: Connection) -> None:
         raise SystemExit(error.exit_code) from error
     finally:
         hold.close()
+    # a thread that still waits in a client's call (librdkafka's close can take 45 s) must not hold up the end
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _member_options(options: Mapping[str, str | int | bool], index: int) -> dict[str, str | int | bool]:
@@ -182,8 +186,7 @@ class Worker:
                 if (topic, partition) in self._slots:
                     self._slots[topic, partition].caught_up(offset)
             case Assigned(partitions):
-                for part in partitions:
-                    self._assign(part)
+                self._assign(partitions)
             case Revoked(partitions) | Lost(partitions):
                 log.info("partitions given up", partitions=[f"{t}/{p}" for t, p in partitions])
             case PartitionError():
@@ -199,13 +202,21 @@ class Worker:
                     self._tools.count("commit_failures", "", by=len(offsets))
                     log.warning("commit rejected", error=error, partitions=[f"{t}/{p}" for t, p in offsets])
 
-    def _assign(self, part: TopicPart) -> None:
-        config = self._config.topic_for(part[0])
-        if config is None:
-            log.error("a topic without settings was assigned", topic=part[0])
-            return
-        self._slots[part] = slot = Slot(self._tools, *part, config)
-        slot.begin()
+    def _assign(self, parts: list[TopicPart]) -> None:
+        committed: dict[TopicPart, tuple[int, int, str]] | LogflumeError = {}
+        if self._tools.grouped:
+            try:
+                # asked once for all: with a thousand partitions one by one takes seconds
+                committed = self._tools.source.committed(parts, 10.0)
+            except LogflumeError as error:
+                committed = error
+        for part in parts:
+            config = self._config.topic_for(part[0])
+            if config is None:
+                log.error("a topic without settings was assigned", topic=part[0])
+                continue
+            self._slots[part] = slot = Slot(self._tools, *part, config)
+            slot.begin(committed if isinstance(committed, LogflumeError) else committed.get(part))
 
     def _partition_error(self, error: PartitionError) -> None:
         log.warning("partition error", partition=f"{error.topic}/{error.partition}", code=error.code, text=error.text)

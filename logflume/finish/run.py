@@ -25,22 +25,30 @@ def finish(store: Store, wanted: Plan) -> Plan | None:
     Raises Stopped where files contradict the plan, store errors after which the same call goes on.
     """
     directory = f"{store.root}/{wanted.directory}"
-    if marked(store, directory):
+    before = marked(store, directory)
+    plan = None if before else put_plan(store, wanted)
+    # Looked at again: another finisher may have marked the hour and removed its plan, before ours was put or
+    # before we read it.
+    if before or marked(store, directory):
+        tidy(store, wanted)
         return None
-    plan = put_plan(store, wanted)
-    path = _plan_path(store, plan)
-    if marked(store, directory):
-        # Another finisher marked the hour and removed its plan before ours was put: ours was never due.
-        store.delete(path)
-        return None
+    if plan is None:
+        raise StoreError(f"the plan of {wanted.directory} is gone, and the hour is not marked")
     publish_left(store, plan)
     for file in plan.files:
         merge_and_reveal(store, plan, file)
     sweep(store, plan)
     mark(store, plan)
-    reveal_appended(store, plan.directory)
-    store.delete(path)
+    tidy(store, plan)
     return plan
+
+
+def tidy(store: Store, plan: Plan) -> None:
+    """What is left to do once an hour is marked. Also for an hour that another one has marked: it may have
+    died, or lost a reply, before this.
+    """
+    reveal_appended(store, plan.directory)
+    store.delete(_plan_path(store, plan))
 
 
 def marked(store: Store, directory: str) -> bool:
@@ -55,8 +63,10 @@ def _tmp(store: Store, plan: Plan) -> str:
     return f"{store.root}/{layout.topic_directory(plan.topic, plan.topic_id)}/tmp/{uuid.uuid4().hex}"
 
 
-def put_plan(store: Store, wanted: Plan) -> Plan:
-    """S7a: the plan that holds for this hour, ours or that of whoever was first."""
+def put_plan(store: Store, wanted: Plan) -> Plan | None:
+    """S7a: the plan that holds for this hour, ours or that of whoever was first; None where that was removed
+    meanwhile.
+    """
     path = _plan_path(store, wanted)
     data = plans.encode(wanted)
     try:
@@ -65,7 +75,10 @@ def put_plan(store: Store, wanted: Plan) -> Plan:
     except (StoreError, Unreachable):
         if store.stat(path) is None:
             raise
-    return plans.decode(store.read(path))
+    try:
+        return plans.decode(store.read(path))
+    except Missing:
+        return None
 
 
 def publish_left(store: Store, plan: Plan) -> None:
@@ -170,6 +183,11 @@ def sweep(store: Store, plan: Plan) -> None:
     if plan.reveal == "early":
         return
     named = {part.path.rsplit("/", 1)[1] for file in plan.files for part in file.parts}
+    if not store.can_concat:
+        # A local publisher that died between link and unlink left the part in tmp as well, and whoever claims
+        # its partition would publish it again.
+        for part in (part for file in plan.files for part in file.parts):
+            store.delete(f"{store.root}/{part.tmp}")
     for status in store.list(f"{store.root}/{plan.directory}"):
         if status.name in named:
             store.delete(status.path)

@@ -1,0 +1,27 @@
+"""The enumeration within CI's time: all points where the protocol is, a share of those that repeat it.
+
+``make crash`` tries all of them.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.crash.enumerate import VARIANTS, report, timed
+
+#: every point of merging by concat, where most steps are; every so many of the other variants
+STRIDES = {0: 1, 1: 2, 2: 4, 3: 4, 4: 2, 5: 2}
+
+
+@pytest.mark.slow
+def test_whatever_is_interrupted_every_record_is_where_it_belongs_exactly_once() -> None:
+    """K1 K2 K3 K4 K5 H1 H11 H13 N3 P2 P3 Z2 Z3: each effect, crashed, torn, refused, answered by silence, and
+    done late by an owner whose partitions are another's.
+    """
+    outcomes, seconds = timed(STRIDES)
+    sys.stdout.write(report(outcomes, seconds))
+    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    assert not failures, f"{len(failures)} of {sum(o.points for o in outcomes)}:\n" + "\n".join(failures[:5])
+    assert len(outcomes) == len(VARIANTS)

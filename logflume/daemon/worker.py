@@ -55,6 +55,8 @@ POLL_RECORDS = 20_000
 POLL_S = 0.1
 TICK_S = 0.1
 REPORT_S = 1.0
+#: ready at the latest after this long without an assignment: a spare member may never get one
+JOIN_S = 30.0
 #: how long a revocation may hold up the group while parts are decided; a successor reads the rest again
 REVOKE_DRAIN_S = 10.0
 #: errors of a partition that mean lost offsets or a topic that is not what it was
@@ -96,6 +98,7 @@ class Worker:
         self._slots: dict[TopicPart, Slot] = {}
         self._paused = False
         self._stopping: float | None = None
+        self._ready_by = time.monotonic() + JOIN_S
         self._next_tick = self._next_report = 0.0
         self._cores = ThreadPoolExecutor(max(2, os.cpu_count() or 2), thread_name_prefix="encode")
         self._hours = ThreadPoolExecutor(8, thread_name_prefix="finish")
@@ -186,6 +189,7 @@ class Worker:
                 if (topic, partition) in self._slots:
                     self._slots[topic, partition].caught_up(offset)
             case Assigned(partitions):
+                self._ready_by = 0.0
                 self._assign(partitions)
             case Revoked(partitions) | Lost(partitions):
                 log.info("partitions given up", partitions=[f"{t}/{p}" for t, p in partitions])
@@ -306,7 +310,8 @@ class Worker:
         report = WorkerReport(
             worker=self._index,
             pid=os.getpid(),
-            consuming=all(slot.machine.phase is not Phase.CLAIMING for slot in self._slots.values()),
+            consuming=time.monotonic() >= self._ready_by
+            and all(slot.machine.phase is not Phase.CLAIMING for slot in self._slots.values()),
             paused=self._paused,
             oldest_call_s=age,
             oldest_call=name,

@@ -325,8 +325,8 @@ class Source:
         parts = [(p.topic, p.partition) for p in partitions]
         client.incremental_assign([])
         self._owned.update(parts)
-        if parts:
-            self._out.append(Assigned(parts))
+        # also an empty one: the group has answered, and there may be fewer partitions than members
+        self._out.append(Assigned(parts))
 
     def _revoke_called(self, client: Consumer, partitions: list[TopicPartition]) -> None:
         parts = self._give_up(client, partitions, self._on_revoke)

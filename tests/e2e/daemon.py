@@ -75,7 +75,7 @@ class Daemon:
 
     def status(self) -> dict[str, Any] | None:
         """``/status.json``, None while there is no answer; the daemon must have been given an address."""
-        found = re.search(r'http = "([^"]+)"', self.config_file.read_text())
+        found = re.search(r'^http = "([^"]+)"', self.config_file.read_text(), re.MULTILINE)
         assert found is not None
         try:
             with urllib.request.urlopen(f"http://{found[1]}/status.json", timeout=5) as reply:

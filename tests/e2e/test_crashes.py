@@ -32,7 +32,7 @@ class Kills:
 
 
 def test_killed_at_any_moment_nothing_is_lost_or_repeated(bench: Bench) -> None:
-    base = past(HOURS + 1)
+    base = past(HOURS + 2)
     hdfs, local = bench.root("hdfs"), bench.root("file")
     group = bench.case(hdfs, 6)
     static = bench.case(hdfs, 4, late="append", roll_every="500ms")

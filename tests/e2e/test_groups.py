@@ -51,7 +51,7 @@ def _finish(base: int, case: Case, daemons: list[Daemon]) -> None:
 
 
 def test_daemons_that_join_and_leave_share_the_work(bench: Bench) -> None:
-    base = past(HOURS + 1)
+    base = past(HOURS + 2)
     root = bench.root()
     cases = {name: bench.case(root, 6) for name in PROTOCOLS}
     pairs = {name: _pair(bench, name, root, case) for name, case in cases.items()}
@@ -90,7 +90,7 @@ def _reads(daemon: Daemon, feed: Feed) -> None:
 
 
 def test_a_daemon_that_wakes_after_its_partitions_moved_does_no_harm(bench: Bench) -> None:
-    base = past(HOURS + 1)
+    base = past(HOURS + 2)
     root = bench.root()
     cases = {name: bench.case(root, 4) for name in PROTOCOLS}
     pairs = {name: _pair(bench, name, root, case) for name, case in cases.items()}

@@ -190,7 +190,7 @@ class TopicCheck:
             parsed = layout.parse_part_name(name)
             if parsed is not None and parsed.appended:
                 self._extras.append(_Extra(walk, hour.hour, name, verdict.marked))
-            else:
+            elif parsed is None or verdict.marked or not hour.unknown(parsed.partition, parsed.first):
                 findings.append(hour.finding(What.FILE_UNKNOWN, f"{hour.directory}/{name}", "no decision names it"))
         if self.options.deep and not findings:
             findings += self._read_hour(hour, look, verdict.manifest)

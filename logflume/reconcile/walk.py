@@ -21,7 +21,7 @@ from logflume.reconcile.plan import Hour
 from logflume.store.base import Store
 
 #: the stretch of one topic's time that is held in memory
-STRETCH_MS = 24 * 3_600_000
+STRETCH_MS = 6 * 3_600_000
 #: of hours that are not closed, so many are looked at even without a part
 HOURS_BEGUN = 1000
 

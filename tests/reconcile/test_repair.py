@@ -1,0 +1,241 @@
+"""``--repair`` brings a tree to where the daemon would have brought it, and touches nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logflume import commit
+from logflume.core import layout
+from logflume.errors import StoreError
+from logflume.finish import run as finishing
+from logflume.model import HOUR_MS, Kind
+from logflume.reconcile.findings import What
+from tests.reconcile.conftest import Reconcile
+from tests.reconcile.tree import FIRST_HOUR, Tree
+
+LONG_AGO = 1_600_000_000
+
+
+def undecided_publish(tree: Tree, number: int = 0) -> list[str]:
+    """Decide, and die before publishing; returns the parts' paths."""
+    ingest = tree.ingests[number]
+    decision = ingest.cut(everything=True)
+    for part in decision.round.parts:
+        decision.uploaded[part.serial] = commit.upload(
+            tree.store, ingest.pid, decision.files[part.serial].path, part.first
+        )
+    ingest.head = commit.append(tree.store, commit.entry_of(decision, ingest.owner))
+    return [part.path for part in ingest.head.entry.parts]
+
+
+def test_a_decided_part_is_published(tree: Tree, reconciled: Reconcile) -> None:
+    paths = undecided_publish(tree)
+    found = reconciled(tree)
+    assert {(one.what, one.path) for one in found.findings} == {(What.PART_UNPUBLISHED, path) for path in paths}
+    assert found.exit_code == 10
+    mended = reconciled(tree, repair=True)
+    assert (mended.exit_code, mended.findings, len(mended.mended)) == (11, [], len(paths))
+    assert all(tree.path(path).exists() for path in paths)
+    assert reconciled(tree, full=True, deep=True).exit_code == 0
+
+
+def test_a_part_on_its_way_is_no_finding(tree: Tree, reconciled: Reconcile) -> None:
+    tree.ingests[0].now = time.time_ns() // 1_000_000
+    undecided_publish(tree)
+    assert reconciled(tree, patience_ms=600_000).exit_code == 0
+    assert reconciled(tree, patience_ms=0).exit_code == 10
+
+
+@pytest.mark.parametrize("reveal", ["complete", "early"])
+def test_hours_that_nobody_finishes_are_finished(tmp_path: Path, reconciled: Reconcile, reveal: str) -> None:
+    """Byte for byte as the daemon would have, markers included."""
+    wanted = Tree(tmp_path / "finished", settings={"reveal": reveal}).fill(3).snapshot()
+    tree = Tree(tmp_path / "left", settings={"reveal": reveal}).fill(3, finish=False)
+    found = reconciled(tree)
+    assert {one.what for one in found.findings} == {What.MARKER_MISSING}
+    assert len(found.findings) == 3
+    mended = reconciled(tree, repair=True)
+    assert (mended.exit_code, len(mended.mended)) == (11, 3)
+    ours = tree.snapshot()
+    assert {path for path in ours if "_logflume" not in path} == {path for path in wanted if "_logflume" not in path}
+    assert reconciled(tree, full=True, deep=True).exit_code == 0
+
+
+def test_a_removed_marker_is_written_again_as_it_was(tree: Tree, reconciled: Reconcile) -> None:
+    before = tree.finished(1).read_bytes(), tree.marker(1).read_bytes()
+    tree.marker(1).unlink()
+    assert reconciled(tree, full=True, repair=True).exit_code == 11
+    assert tree.finished(1).read_bytes() == before[0]
+    # late and quarantined records so far are those of now
+    ours, was = (
+        [line for line in data.splitlines() if b"_so_far" not in line] for data in (tree.marker(1).read_bytes(), before[1])
+    )
+    assert ours == was
+
+
+def test_a_marker_comes_back_although_the_configuration_would_make_other_files_now(
+    tmp_path: Path, reconciled: Reconcile
+) -> None:
+    tree = Tree(tmp_path, settings={"roll_bytes": "1KiB", "target_bytes": "1KiB"}).fill(2, records=300)
+    files = sorted(path.name for path in tree.path(tree.hour(0)).glob("app-*"))
+    assert len(files) > 2
+    tree.marker(0).unlink()
+    tree.config = Tree(tmp_path / "other").config
+    assert reconciled(tree, full=True, repair=True).exit_code == 11
+    assert sorted(path.name for path in tree.path(tree.hour(0)).glob("app-*")) == files
+    assert reconciled(tree, full=True, deep=True).exit_code == 0
+
+
+@pytest.mark.parametrize("step", ["publish_left", "merge_and_reveal", "sweep", "mark", "delete"])
+def test_a_finisher_that_died_at_any_step_is_taken_over(
+    tmp_path: Path, reconciled: Reconcile, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    tree = Tree(tmp_path).fill(2, finish=False)
+
+    def dies(*_: Any) -> None:
+        raise StoreError("killed here")
+
+    target: Any = tree.store if step == "delete" else finishing
+    with monkeypatch.context() as patch:
+        patch.setattr(target, step, dies)
+        with pytest.raises(StoreError):
+            tree.finish()
+    found = reconciled(tree)
+    assert {one.what for one in found.findings} <= {What.MARKER_MISSING, What.PLAN_LEFT, What.TMP_LEFT}
+    assert reconciled(tree, repair=True).exit_code == 11
+    # what the first look at a tmp could not tell from an upload in flight
+    assert reconciled(tree, repair=True).exit_code in (0, 11)
+    assert reconciled(tree, full=True, deep=True).exit_code == 0
+
+
+def test_an_hour_with_a_missing_part_is_not_finished_without_it(tmp_path: Path, reconciled: Reconcile) -> None:
+    tree = Tree(tmp_path).fill(2, finish=False)
+    part = min(tree.path(tree.hour(0)).glob("_p00001*"))
+    part.unlink()
+    found = reconciled(tree, repair=True)
+    assert found.exit_code == 9
+    assert {one.what for one in found.findings} == {What.FILE_MISSING, What.MARKER_MISSING}
+    assert [one.hour for one in found.mended] == ["2026-11-22T08"]
+    assert not tree.marker(0).exists()
+    (command,) = found.commands
+    first = int(part.name.split("-")[1].split(".")[0])
+    assert command.startswith(f"logflume backfill -c logflume.toml --topic app --partition 1 --offsets {first}-")
+
+
+def test_an_upload_in_flight_is_never_removed_however_old(tree: Tree, reconciled: Reconcile) -> None:
+    """Its owner may be asleep, and decide when it wakes: removing it would lose the records (P2, K2)."""
+    ingest = tree.ingests[0]
+    decision = ingest.cut(everything=True)
+    for part in decision.round.parts:
+        name = commit.upload(tree.store, ingest.pid, decision.files[part.serial].path, part.first)
+        decision.uploaded[part.serial] = name
+    # a day passes
+    assert reconciled(tree, repair=True).exit_code == 0
+    ingest.head = commit.decide(tree.store, decision, ingest.owner)
+    assert reconciled(tree, deep=True).exit_code == 0
+
+
+def test_an_upload_of_a_fenced_owner_is_removed(tree: Tree, reconciled: Reconcile) -> None:
+    old = tree.ingests[0]
+    decision = old.cut(everything=True)
+    names = [commit.upload(tree.store, old.pid, f.path, 1) for f in decision.files.values()]
+    time.sleep(0.01)
+    new = tree.ingest(0)
+    assert new.head.entry.epoch == old.head.entry.epoch + 1
+    kept = reconciled(tree, grace_ms=60_000)
+    assert kept.exit_code == 0  # not old enough
+    found = reconciled(tree, repair=True)
+    assert {one.path for one in found.mended} == set(names)
+    assert not any(tree.path(name).exists() for name in names)
+
+
+def test_the_only_copy_of_a_decided_part_is_not_removed(tree: Tree, reconciled: Reconcile) -> None:
+    paths = undecided_publish(tree)
+    tmps = [part.tmp for part in tree.ingests[0].head.entry.parts]
+    for tmp in tmps:
+        os.utime(tree.path(tmp), (LONG_AGO, LONG_AGO))
+    # in the way of publishing, so the repair cannot be done
+    for path in paths:
+        tree.path(path).parent.mkdir(parents=True, exist_ok=True)
+        tree.path(path).write_bytes(b"somebody else's")
+    found = reconciled(tree, repair=True)
+    assert found.exit_code == 9
+    assert all(tree.path(tmp).exists() for tmp in tmps)
+
+
+def test_what_lies_around_is_removed(tree: Tree, reconciled: Reconcile) -> None:
+    clean = tree.snapshot()
+    top = layout.topic_directory("app", tree.topic_id)
+    for name in (f"{top}/tmp/0123", layout.tmp_path(tree.pid(1), "0000000000000000007-dead"), f"{top}/plans/x.json"):
+        tree.path(name).parent.mkdir(parents=True, exist_ok=True)
+        tree.path(name).write_bytes(b"x")
+        os.utime(tree.path(name), (LONG_AGO, LONG_AGO))
+    tree.path(f"{top}/plans/x.json").rename(tree.path(f"{top}/plans/2026-11-22T08.json"))
+    (tree.spool / "w3-0123456789ab").mkdir()
+    found = reconciled(tree, repair=True)
+    assert {one.what for one in found.mended} == {What.TMP_LEFT, What.PLAN_LEFT, What.SPOOL_LEFT}
+    assert tree.snapshot() == clean
+    assert not (tree.spool / "w3-0123456789ab").exists()
+    assert reconciled(tree).exit_code == 0
+
+
+def test_an_appended_part_that_was_not_shown_is_shown(tmp_path: Path, reconciled: Reconcile) -> None:
+    tree = Tree(tmp_path, settings={"late": "append"}).fill(3)
+    assert reconciled(tree, full=True, deep=True).exit_code == 0
+    shown = min(tree.path(tree.hour(0)).glob("ap0*"))
+    hidden = shown.with_name(f"_{shown.name}")
+    shown.rename(hidden)
+    found = reconciled(tree, full=True)
+    assert [(one.what, one.path.rsplit("/", 1)[1]) for one in found.findings] == [(What.PART_HIDDEN, hidden.name)]
+    assert reconciled(tree, full=True, repair=True).exit_code == 11
+    assert shown.exists()
+
+
+def test_hours_before_proof_begins_are_neither_wrong_nor_made_up(tree: Tree, reconciled: Reconcile) -> None:
+    """Old entries are trimmed, and somebody keeps data for a shorter time than that: an empty hour with a marker
+    would be a lie.
+    """
+    for number in range(2):
+        for path in tree.entries(number)[:5]:
+            path.unlink()
+    shutil.rmtree(tree.path(tree.hour(0)))
+    tree.marker(1).unlink()
+    found = reconciled(tree, full=True, repair=True)
+    assert [(one.what, one.hour) for one in found.findings] == [(What.MARKER_LOST, "2026-11-22T08")]
+    assert not tree.path(tree.hour(0)).exists()
+    assert not tree.marker(1).exists()
+    assert found.topics["app"].gone == 1
+    # and later runs do not know better
+    assert [one.what for one in reconciled(tree, repair=True).findings] == [What.MARKER_LOST]
+
+
+def test_entries_trimmed_since_the_last_run_are_only_a_note(tree: Tree, reconciled: Reconcile) -> None:
+    assert reconciled(tree).exit_code == 0
+    for ingest in tree.ingests:
+        tree._fill_hour(ingest, FIRST_HOUR + 5 * HOUR_MS, 12, late=True, bad=False)
+        ingest.feed([FIRST_HOUR + 7 * HOUR_MS])
+        ingest.decide(everything=True)
+    tree.finish()
+    for ingest in tree.ingests:
+        ingest.feed([FIRST_HOUR + 7 * HOUR_MS + 1])
+        ingest.decide(everything=True)
+    for number in range(2):
+        for path in tree.entries(number)[:-1]:
+            path.unlink()
+    found = reconciled(tree)
+    assert {one.what for one in found.findings} == {What.TRIMMED_UNSEEN}
+    assert found.exit_code == 0
+
+
+def test_late_files_of_trimmed_entries_are_not_strangers(tree: Tree, reconciled: Reconcile) -> None:
+    for number in range(2):
+        for path in tree.entries(number)[:-1]:
+            path.unlink()
+    assert reconciled(tree, full=True, deep=True).findings == []
+    assert list(tree.path(tree.hour(0, Kind.LATE)).iterdir())

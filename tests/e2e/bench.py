@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from tests.conftest import TopicFactory
 from tests.e2e.checker import Log, Report, check, read_topic
 from tests.e2e.daemon import Daemon, wait_until
 from tests.e2e.generate import HOUR_MS, Feed, Made
 from tests.e2e.oracle import Rules
 from tests.e2e.tree import LocalTree, Tree, WebTree
 from tests.stack import Stack
+from tests.stack.hadoop import webhdfs
+from tests.stack.kafka import create_topic, delete_topics
 from tests.stack.server import Reaper
 
 COMPLETE_TIMEOUT_S = 90.0
@@ -49,9 +52,7 @@ class Case:
     def has(self, hour: int, name: str) -> bool:
         return any(node.name == name for node in self.tree.list(f"{self.topic}/{directory(hour, self.rules)}"))
 
-    def wait_complete(
-        self, hours: Iterable[int], *daemons: Daemon, timeout_s: float = COMPLETE_TIMEOUT_S
-    ) -> None:
+    def wait_complete(self, hours: Iterable[int], *daemons: Daemon, timeout_s: float = COMPLETE_TIMEOUT_S) -> None:
         left = list(hours)
 
         def done() -> bool:
@@ -81,11 +82,14 @@ class Case:
 
 
 class Bench:
-    """See the fixture."""
+    """What one test has on the servers; ``name`` is in the names of its topics and its directory on HDFS."""
 
-    def __init__(self, stack: Stack, topics: TopicFactory, hdfs_path: str, folder: Path, reaper: Reaper) -> None:
+    def __init__(self, stack: Stack, name: str, folder: Path, reaper: Reaper) -> None:
         self.stack = stack
-        self._topics, self._hdfs_path, self._folder, self._reaper = topics, hdfs_path, folder, reaper
+        self._name = f"{name[:80]}-{uuid.uuid4().hex[:6]}"
+        self._hdfs_path = f"/logs/{self._name}"
+        self._folder, self._reaper = folder, reaper
+        self._topics: list[str] = []
         self._daemons: list[Daemon] = []
         self._trees: dict[str, Tree] = {}
 
@@ -112,7 +116,9 @@ class Bench:
         **settings: Any,
     ) -> Case:
         """A new topic, to be written below ``root`` with these settings of its ``[[topic]]``."""
-        topic = self._topics(partitions, topic_config)
+        name = f"{self._name}-{len(self._topics)}"
+        topic = create_topic(self.stack.bootstrap, name, partitions, topic_config)
+        self._topics.append(topic)
         return Case(self, topic, self.tree(root), rules or Rules(), settings)
 
     def daemon(
@@ -134,9 +140,10 @@ class Bench:
             **KAFKA,
             **(kafka or {}),
         }
+        merging = {"namenode_http": self.stack.namenode_http} if root.startswith("hdfs:") else {}
         config: dict[str, Any] = {
             "kafka": {key: value for key, value in options.items() if value is not None},
-            "output": {"root": root} | ({"namenode_http": self.stack.namenode_http} if root.startswith("hdfs:") else {}),
+            "output": {"root": root, **merging},
             "daemon": {"workers": workers, "http": "", "log_format": "text", "stop_deadline": "20s", **daemon},
             "topic": [case.settings for case in cases],
         }
@@ -154,11 +161,27 @@ class Bench:
             consumer.close()
         return {one.partition: one.offset for one in found if one.offset >= 0}
 
+    def open(self) -> None:
+        # permission apart: mkdirs applies it to what it creates only
+        webhdfs(self.stack.namenode_http, "PUT", "MKDIRS", self._hdfs_path)
+        webhdfs(self.stack.namenode_http, "PUT", "SETPERMISSION", self._hdfs_path, permission="777")
+
     def close(self) -> None:
         for daemon in self._daemons:
             daemon.end()
         for tree in self._trees.values():
             tree.close()
+        delete_topics(self.stack.bootstrap, self._topics)
+        webhdfs(self.stack.namenode_http, "DELETE", "DELETE", self._hdfs_path, recursive="true")
+
+
+@contextmanager
+def opened(bench: Bench) -> Iterator[Bench]:
+    bench.open()
+    try:
+        yield bench
+    finally:
+        bench.close()
 
 
 def directory(hour: int, rules: Rules) -> str:

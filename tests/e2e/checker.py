@@ -54,6 +54,7 @@ def read_topic(bootstrap: str, topic: str) -> Log:
             "isolation.level": "read_committed",
             "check.crcs": True,
             "auto.offset.reset": "earliest",
+            "log_level": 3,
             "fetch.queue.backoff.ms": 10,
         }
     )
@@ -116,6 +117,7 @@ class Report:
     complete: list[int] = field(default_factory=list)
     incomplete: list[int] = field(default_factory=list)
     hour_files: dict[int, int] = field(default_factory=dict)
+    by_partition: dict[int, int] = field(default_factory=dict)  # of those in hour files
     pieces: int = 0
     claims: int = 0
     ends: dict[int, int] = field(default_factory=dict)
@@ -258,11 +260,10 @@ class Checker:
             candidates = self._by_line.get(line, [])
             free = [key for key in candidates if not self._places[key]]
             fitting = [key for key in free if self._expected[key] == (place.kind, place.hour)]
-            key = (fitting or free or candidates or [None])[0]
-            if key is None:
-                self.report.unknown.append(f"{node.path}: {line[:80]!r}")
+            if candidates:
+                self._places[(fitting or free or candidates)[0]].append(place)
             else:
-                self._places[key].append(place)
+                self.report.unknown.append(f"{node.path}: {line[:80]!r}")
 
     def _read_quarantine(self, node: Node, data: bytes) -> None:
         for line in lines_of(node.path, data):
@@ -301,7 +302,9 @@ class Checker:
                 report.lost.append(f"{reference(key)}: {expected}, decided for {fates}")
             else:
                 self._account_one(key, expected, places[0])
-        for key, fates in ((k, f) for p, c in ledgers.chains.items() for k, f in ((((p, o)), fs) for o, fs in c.fates.items())):
+        for key, fates in (
+            (k, f) for p, c in ledgers.chains.items() for k, f in ((((p, o)), fs) for o, fs in c.fates.items())
+        ):
             if key not in self.log.records and fates != ["gap"]:
                 report.problems.append(f"{reference(key)} is no record of the log, and was decided as {fates}")
             elif key in self.log.records and "gap" in fates:
@@ -313,6 +316,7 @@ class Checker:
             report.misplaced.append(f"{reference(key)}: {expected[0]} {name(expected[1])} lies in {place.file}")
         if place.kind == "hour":
             report.hour += 1
+            report.by_partition[key[0]] = report.by_partition.get(key[0], 0) + 1
         elif place.kind == "late":
             report.late += 1
 
@@ -346,8 +350,15 @@ class Checker:
                     report.early.append(f"{name(hour)}: marked without partition {partition}")
             self._check_manifest(hour, found, shown, content)
         by_hour = {key: at for key, at in self._expected.items() if at[0] == "hour" and at[1] in self._markers}
-        there = {key for found in self._markers.values() for s in found.segments for key in ((s.partition, o) for o in s.offsets)}
-        report.early += [f"{name(at[1])} was marked without {reference(key)}" for key, at in by_hour.items() if key not in there]
+        there = {
+            key
+            for found in self._markers.values()
+            for s in found.segments
+            for key in ((s.partition, o) for o in s.offsets)
+        }
+        report.early += [
+            f"{name(at[1])} was marked without {reference(key)}" for key, at in by_hour.items() if key not in there
+        ]
 
     def _check_manifest(self, hour: int, found: Marker, shown: list[Node], content: Mapping[str, bytes]) -> None:
         """The files of a marked hour are the manifest's, to the byte, and its offsets are their lines."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from tests.conftest import TopicFactory, stack_of, unique_name
-from tests.e2e.bench import Bench
+from tests.e2e.bench import Bench, opened
 from tests.stack import Stack
-from tests.stack.hadoop import webhdfs
 from tests.stack.server import Reaper
 
 
@@ -22,25 +23,39 @@ def reaper() -> Iterator[Reaper]:
     made.close()
 
 
+def _name(request: pytest.FixtureRequest) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "-", request.node.name).strip("-")
+
+
 @pytest.fixture
-def bench(
-    request: pytest.FixtureRequest, stack: Stack, topic_factory: TopicFactory, hdfs_root: str, tmp_path: Path, reaper: Reaper
-) -> Iterator[Bench]:
+def bench(request: pytest.FixtureRequest, stack: Stack, tmp_path: Path, reaper: Reaper) -> Iterator[Bench]:
     """Topics, output roots and daemons on the session's servers."""
-    made = Bench(stack, topic_factory, hdfs_root, tmp_path, reaper)
-    yield made
-    made.close()
+    with opened(Bench(stack, _name(request), tmp_path, reaper)) as made:
+        yield made
 
 
 @pytest.fixture
-def own_bench(
-    request: pytest.FixtureRequest, own_stack: Stack, topic_factory: TopicFactory, tmp_path: Path, reaper: Reaper
-) -> Iterator[Bench]:
+def own_bench(request: pytest.FixtureRequest, own_stack: Stack, tmp_path: Path, reaper: Reaper) -> Iterator[Bench]:
     """The same on servers that the test may kill."""
-    assert stack_of(request) is own_stack
-    root = f"/logs/{unique_name(request)}"
-    webhdfs(own_stack.namenode_http, "PUT", "MKDIRS", root)
-    webhdfs(own_stack.namenode_http, "PUT", "SETPERMISSION", root, permission="777")
-    made = Bench(own_stack, topic_factory, root, tmp_path, reaper)
-    yield made
-    made.close()
+    with opened(Bench(own_stack, _name(request), tmp_path, reaper)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def scenarios(
+    request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory, reaper: Reaper
+) -> Iterator[Mapping[Callable[[Bench], None], Future[None]]]:
+    """The module's scenarios that were selected, all started at once: they mostly wait."""
+    chosen = [
+        cast(Callable[[Bench], None], item.callspec.params["scenario"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module
+    ]
+
+    def run(scenario: Callable[[Bench], None]) -> None:
+        folder = tmp_path_factory.mktemp(scenario.__name__[:30])
+        with opened(Bench(stack, scenario.__name__, folder, reaper)) as made:
+            scenario(made)
+
+    with ThreadPoolExecutor(max(1, len(chosen))) as pool:
+        yield {scenario: pool.submit(run, scenario) for scenario in chosen}

@@ -211,6 +211,7 @@ class Feed:
             "bootstrap.servers": bootstrap,
             "enable.idempotence": True,
             "linger.ms": 5,
+            "log_level": 3,
             "compression.type": "lz4",
             "message.max.bytes": 1_048_576,
         }

@@ -82,7 +82,7 @@ def judge(record: Record, rules: Rules) -> Verdict:
         return Verdict(None, line, time)
     if time < rules.min_time_ms:
         return Verdict(None, line, "ancient")
-    if rules.field is not None and time > record.kafka_ms + rules.max_future_ms or time >= YEAR_9999_MS:
+    if (rules.field is not None and time > record.kafka_ms + rules.max_future_ms) or time >= YEAR_9999_MS:
         return Verdict(None, line, "future")
     return Verdict(time, line)
 

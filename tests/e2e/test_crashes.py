@@ -43,9 +43,10 @@ def test_killed_at_any_moment_nothing_is_lost_or_repeated(bench: Bench) -> None:
         (static, bench.daemon("static", bench.root("hdfs"), [static], kafka=alone)),
         (files, bench.daemon("files", local, [files], kafka=alone)),
     ]
+    shapes = [Shape(base, partitions, HOURS, 10_000, chunks=400, seed=partitions) for partitions in (6, 4, 3)]
     feeds = [
-        case.feed(make(Shape(base, partitions, HOURS, 10_000, chunks=400, seed=number)), FEED_S, transactions=number == 1)
-        for number, ((case, _), partitions) in enumerate(zip(runs, (6, 4, 3), strict=True))
+        case.feed(make(shape), FEED_S, transactions=case is static)
+        for (case, _), shape in zip(runs, shapes, strict=True)
     ]
     with Watcher(group.tree, {group.topic: group.rules}, between_s=40), ThreadPoolExecutor(3) as pool:
         futures = [
@@ -77,8 +78,7 @@ def _kill_and_restart(daemon: Daemon, feed: Feed, seed: int) -> Kills:
     while feed.running:
         if rng.random() < 0.7:
             # while it works; otherwise also while it starts
-            seen = daemon.logged().count("reading")
-            _wait(lambda seen=seen: daemon.logged().count("reading") > seen or not feed.running, 6.0)  # type: ignore[misc]
+            _wait_reading(daemon, feed)
         time.sleep(rng.uniform(0.0, 2.0))
         if not feed.running:
             break
@@ -96,7 +96,8 @@ def _kill_and_restart(daemon: Daemon, feed: Feed, seed: int) -> Kills:
     return kills
 
 
-def _wait(done, timeout_s: float) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + timeout_s
-    while not done() and time.monotonic() < deadline:
+def _wait_reading(daemon: Daemon, feed: Feed) -> None:
+    """A while, until it reads (again)."""
+    before, deadline = daemon.logged().count(" reading "), time.monotonic() + 6.0
+    while daemon.logged().count(" reading ") == before and feed.running and time.monotonic() < deadline:
         time.sleep(0.02)

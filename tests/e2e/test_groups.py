@@ -96,7 +96,9 @@ def test_a_daemon_that_wakes_after_its_partitions_moved_does_no_harm(bench: Benc
     pairs = {name: _pair(bench, name, root, case) for name, case in cases.items()}
     alone = bench.case(root, 2)
     hung = bench.daemon("hung", root, [alone], call_deadline="5s")
-    feeds = {name: case.feed(make(Shape(base, 4, HOURS, 8_000, chunks=300, seed=9)), 30.0) for name, case in cases.items()}
+    feeds = {
+        name: case.feed(make(Shape(base, 4, HOURS, 8_000, chunks=300, seed=9)), 30.0) for name, case in cases.items()
+    }
     feeds["hung"] = alone.feed(make(Shape(base, 2, HOURS, 4_000, chunks=300, seed=11)), 30.0)
 
     def sleeps(name: str) -> None:

@@ -23,7 +23,9 @@ def test_each_hour_is_one_file_with_every_record_once(bench: Bench) -> None:
     forms = {
         "append": bench.case(hdfs, 2, Rules(late="append"), late="append", compression="zstd"),
         "early": bench.case(hdfs, 2, Rules(reveal="early"), reveal="early"),
-        "text": bench.case(hdfs, 2, Rules(field=None, text=True), timestamp="create", format="text", compression="none"),
+        "text": bench.case(
+            hdfs, 2, Rules(field=None, text=True), timestamp="create", format="text", compression="none"
+        ),
         "quarters": bench.case(hdfs, 2, Rules(window_ms=15 * MINUTE_MS, late="drop"), window="15m", late="drop"),
     }
     others = {"webhdfs": bench.case(web, 2), "file": bench.case(local, 2)}

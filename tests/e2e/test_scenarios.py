@@ -1,0 +1,34 @@
+"""Shorter stories of one daemon each, all at once: most of their time is waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+
+import pytest
+
+from tests.e2e.bench import Bench
+from tests.e2e.idle import idle_partitions_and_empty_hours_hold_nothing_up
+from tests.e2e.stopping import sigterm_decides_what_is_held_and_a_restart_reads_nothing_again
+from tests.e2e.topics import (
+    a_topic_that_is_created_again_is_never_mixed_with_the_old_one,
+    lost_offsets_stop_their_partition_and_no_other,
+    partitions_added_to_a_live_topic_take_part_from_their_first_hour,
+)
+
+pytestmark = pytest.mark.e2e
+
+Scenario = Callable[[Bench], None]
+
+SCENARIOS: tuple[Scenario, ...] = (
+    idle_partitions_and_empty_hours_hold_nothing_up,
+    sigterm_decides_what_is_held_and_a_restart_reads_nothing_again,
+    partitions_added_to_a_live_topic_take_part_from_their_first_hour,
+    a_topic_that_is_created_again_is_never_mixed_with_the_old_one,
+    lost_offsets_stop_their_partition_and_no_other,
+)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_scenario(scenario: Scenario, scenarios: Mapping[Scenario, Future[None]]) -> None:
+    scenarios[scenario].result()

@@ -50,6 +50,13 @@ class Calls:
             del self._running[number]
         self._answers.put(answer)
 
+    def progress(self, name: str) -> None:
+        """A running call of that name has got on, so it does not hang; from any thread."""
+        with self._lock:
+            for number, (_, running) in self._running.items():
+                if running == name:
+                    self._running[number] = (time.monotonic(), name)
+
     def settle(self, wait_s: float = 0.0) -> int:
         """Hand out the answers that are there, waiting up to ``wait_s`` for a first one; returns how many."""
         settled = 0

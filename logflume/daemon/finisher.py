@@ -84,18 +84,21 @@ class Finisher:
                 self._submit_learn(name, topic)
 
     def _submit(self, name: str, topic: _Topic, follower: TopicFollower) -> None:
+        title = f"finish {name}"
+
         def call() -> list[FinishedHour] | LogflumeError:
             try:
                 follower.refresh()
+                self._calls.progress(title)
                 return [done for done in self._pool.map(self._finish, follower.due(HOURS_AT_ONCE)) if done]
             except LogflumeError as error:
                 return error
 
-        self._calls.submit(f"finish {name}", call, lambda found: self._done(name, topic, follower, found))
+        self._calls.submit(title, call, lambda found: self._done(name, topic, follower, found))
 
     def _finish(self, plan: Plan) -> FinishedHour | None:
         """One hour; None when someone else had marked it."""
-        done = run.finish(self._store, plan)
+        done = run.finish(self._store, plan, progress=lambda: self._calls.progress(f"finish {plan.topic}"))
         if done is None:
             return FinishedHour(plan.topic, plan.hour, -1.0, not plan.incomplete, 0, 0)
         closed = max(one["closed_ms"] for one in done.partitions.values())

@@ -115,7 +115,8 @@ class Worker:
         names = [topic.name if topic.name is not None else f"^({topic.pattern})$" for topic in config.topics]
         static = None if kafka.assignment == "group" else StaticMember(names, index, daemon.workers)
         # librdkafka wants a group even where nobody joins or commits
-        source = Source({"group.id": "logflume", **kafka.options}, names, static=static, on_revoke=self._revoke, on_lost=self._lose)
+        options = _member_options({"group.id": "logflume", **kafka.options}, index)
+        source = Source(options, names, static=static, on_revoke=self._revoke, on_lost=self._lose)
         topics = Topics(kafka.options)
         self._tools = Tools(
             store=store,
@@ -223,6 +224,10 @@ class Worker:
             slot.begin(committed if isinstance(committed, LogflumeError) else committed.get(part))
 
     def _partition_error(self, error: PartitionError) -> None:
+        if error.topic.startswith("^"):
+            # a pattern that matches no topic yet
+            log.debug("no topic matches", pattern=error.topic, text=error.text)
+            return
         log.warning("partition error", partition=f"{error.topic}/{error.partition}", code=error.code, text=error.text)
         for part, slot in self._slots.items():
             if part[0] == error.topic and error.partition in (-1, part[1]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from logflume.core import layout
 from logflume.core.ledger import Part
@@ -11,17 +11,18 @@ from logflume.errors import Exists, Missing, Stopped, StoreError, Unreachable
 from logflume.finish import plan as plans
 from logflume.finish.plan import File, Plan
 from logflume.model import Kind, PartitionId
-from logflume.store.base import Store
+from logflume.store.base import FileStatus, Store
 
 #: sources in one concat: some hundreds keep the request line below the server's 64 KiB
 CONCAT_SOURCES = 300
-#: how often a merge looks again after an answer it did not expect before it gives up for this time
+#: how often a merge looks again without any progress before it gives up for this time
 LOOKS = 5
 
 
-def finish(store: Store, wanted: Plan) -> Plan | None:
+def finish(store: Store, wanted: Plan, *, progress: Callable[[], None] = lambda: None) -> Plan | None:
     """S7 for one hour; returns the plan carried out, None when the hour had been marked before.
 
+    ``progress`` is called after each file, since a large hour that has to be copied takes minutes.
     Raises Stopped where files contradict the plan, store errors after which the same call goes on.
     """
     directory = f"{store.root}/{wanted.directory}"
@@ -32,42 +33,64 @@ def finish(store: Store, wanted: Plan) -> Plan | None:
     if before or marked(store, directory):
         tidy(store, wanted)
         return None
+    revealed = plan is not None and plan.reveal == plans.OPERATOR
+    if revealed:
+        plan = put_plan(store, plans.by_parts(wanted), after_reveal=True)
     if plan is None:
         raise StoreError(f"the plan of {wanted.directory} is gone, and the hour is not marked")
     publish_left(store, plan)
     for file in plan.files:
         merge_and_reveal(store, plan, file)
+        progress()
     sweep(store, plan)
     mark(store, plan)
-    tidy(store, plan)
+    tidy(store, plan, revealed=revealed)
     return plan
 
 
-def tidy(store: Store, plan: Plan) -> None:
+def tidy(store: Store, plan: Plan, *, revealed: bool = False) -> None:
     """What is left to do once an hour is marked. Also for an hour that another one has marked: it may have
     died, or lost a reply, before this.
     """
-    reveal_appended(store, plan.directory)
+    names = {status.name for status in reveal_appended(store, plan.directory)}
+    if revealed or layout.INCOMPLETE in names:
+        store.delete(_plan_path(store, plan, after_reveal=True))
+    if {layout.SUCCESS, layout.INCOMPLETE} <= names:
+        # the operator's, and what was missing has come
+        store.delete(f"{store.root}/{plan.directory}/{layout.INCOMPLETE}")
     store.delete(_plan_path(store, plan))
 
 
 def marked(store: Store, directory: str) -> bool:
-    return any(store.stat(f"{directory}/{name}") is not None for name in (layout.SUCCESS, layout.INCOMPLETE))
+    """Whether the hour is finished. The ``_INCOMPLETE`` of an operator's reveal does not say that."""
+    if store.stat(f"{directory}/{layout.SUCCESS}") is not None:
+        return True
+    incomplete = f"{directory}/{layout.INCOMPLETE}"
+    return store.stat(incomplete) is not None and not by_operator(store, incomplete)
 
 
-def _plan_path(store: Store, plan: Plan) -> str:
-    return f"{store.root}/{layout.plan_path(plan.topic, plan.topic_id, plan.hour, plan.window_ms)}"
+def by_operator(store: Store, marker: str) -> bool:
+    """Whether this marker is there, and is from ``logflume reveal``."""
+    try:
+        return plans.is_operators(store.read(marker))
+    except Missing:
+        return False
+
+
+def _plan_path(store: Store, plan: Plan, *, after_reveal: bool = False) -> str:
+    path = layout.plan_path(plan.topic, plan.topic_id, plan.hour, plan.window_ms, after_reveal=after_reveal)
+    return f"{store.root}/{path}"
 
 
 def _tmp(store: Store, plan: Plan) -> str:
     return f"{store.root}/{layout.topic_directory(plan.topic, plan.topic_id)}/tmp/{uuid.uuid4().hex}"
 
 
-def put_plan(store: Store, wanted: Plan) -> Plan | None:
+def put_plan(store: Store, wanted: Plan, *, after_reveal: bool = False) -> Plan | None:
     """S7a: the plan that holds for this hour, ours or that of whoever was first; None where that was removed
-    meanwhile.
+    meanwhile. ``after_reveal``: the hour's own plan is an operator's, so this one has a place beside it.
     """
-    path = _plan_path(store, wanted)
+    path = _plan_path(store, wanted, after_reveal=after_reveal)
     data = plans.encode(wanted)
     try:
         if store.put_if_absent(path, data, _tmp(store, wanted)):
@@ -101,7 +124,8 @@ def merge_and_reveal(store: Store, plan: Plan, file: File) -> None:
     directory = f"{store.root}/{plan.directory}"
     final = f"{directory}/{file.name}"
     first = f"{store.root}/{file.parts[0].path}"
-    if plan.reveal == "early":
+    if final == first:
+        # its part was shown as it was decided
         _expect(store, final, file.size)
     elif len(file.parts) == 1 or store.can_concat:
         if merge(store, first, file.parts):
@@ -125,7 +149,8 @@ def merge(store: Store, first: str, parts: Sequence[Part]) -> bool:
     ends = [0]
     for part in parts:
         ends.append(ends[-1] + part.size)
-    for _ in range(LOOKS):
+    idle, before = 0, -1
+    while True:
         status = store.stat(first)
         if status is None:
             return False
@@ -137,21 +162,18 @@ def merge(store: Store, first: str, parts: Sequence[Part]) -> bool:
         done = ends.index(status.length)
         if done == len(parts):
             return True
+        idle, before = (0, done) if done > before else (idle + 1, before)
+        if idle == LOOKS:
+            raise Stopped(
+                f"{first} cannot be merged: it stays at {status.length} of {ends[-1]} bytes, a part is missing",
+                hint="run 'logflume reconcile': it names the missing part",
+            )
         rest = [f"{store.root}/{part.path}" for part in parts[done : done + CONCAT_SOURCES]]
         try:
             store.concat(first, rest)
         except Missing:
             # another finisher did it just now, or a part is really gone: the length tells
             continue
-    status = store.stat(first)
-    if status is None:
-        return False
-    if status.length != ends[-1]:
-        raise Stopped(
-            f"{first} cannot be merged: it stays at {status.length} of {ends[-1]} bytes, a part is missing",
-            hint="run 'logflume reconcile': it names the missing part",
-        )
-    return True
 
 
 def reveal(store: Store, hidden: str, final: str, size: int) -> None:
@@ -196,6 +218,9 @@ def sweep(store: Store, plan: Plan) -> None:
 def mark(store: Store, plan: Plan) -> None:
     """S7d: the marker, whose bytes are the plan's."""
     path = f"{store.root}/{plan.directory}/{plan.marker}"
+    if plan.incomplete and plan.reveal != plans.OPERATOR and by_operator(store, path):
+        # a moment without a marker: whoever waits for one waits
+        store.delete(path)
     try:
         store.put_if_absent(path, plans.encode(plan), _tmp(store, plan))
     except (StoreError, Unreachable):
@@ -203,12 +228,14 @@ def mark(store: Store, plan: Plan) -> None:
             raise
 
 
-def reveal_appended(store: Store, directory: str) -> None:
-    """Late parts that the policy ``late = "append"`` adds show only beside a marker."""
-    for status in store.list(f"{store.root}/{directory}"):
+def reveal_appended(store: Store, directory: str) -> list[FileStatus]:
+    """Late parts that the policy ``late = "append"`` adds show only beside a marker. Returns what was there."""
+    found = store.list(f"{store.root}/{directory}")
+    for status in found:
         name = layout.parse_part_name(status.name)
         if name is not None and name.hidden and name.appended:
             reveal(store, status.path, f"{store.root}/{directory}/{status.name[1:]}", status.length)
+    return found
 
 
 def reveal_appended_part(store: Store, pid: PartitionId, part: Part, window_ms: int) -> None:

@@ -81,6 +81,9 @@ class LaterCalls:
             settled += 1
         return settled
 
+    def progress(self, name: str) -> None:
+        """Nothing hangs here."""
+
     def oldest(self) -> tuple[float, str]:
         return 0.0, ""
 

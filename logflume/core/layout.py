@@ -180,8 +180,10 @@ def tmp_path(pid: PartitionId, unique: str) -> str:
     return f"{chain_directory(pid)}/tmp/{unique}"
 
 
-def plan_path(topic: str, topic_id: str, hour: int, window_ms: int) -> str:
-    return f"{topic_directory(topic, topic_id)}/plans/{hour_name(hour, window_ms)}.json"
+def plan_path(topic: str, topic_id: str, hour: int, window_ms: int, *, after_reveal: bool = False) -> str:
+    """``after_reveal``: the plan of finishing for an hour whose own plan is an operator's reveal."""
+    ext = "final.json" if after_reveal else "json"
+    return f"{topic_directory(topic, topic_id)}/plans/{hour_name(hour, window_ms)}.{ext}"
 
 
 def parse_plan_name(name: str) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from logflume.core import layout
@@ -16,6 +16,9 @@ from logflume.core.ledger import Closing, Part, part_from, part_json
 from logflume.errors import LedgerError
 
 FORMAT = 1
+
+#: ``reveal`` of a plan and marker by ``logflume reveal``: the hour is shown as it is, and still to be finished
+OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,25 @@ def make_plan(
         quarantined=sum(one.quarantined for one in partitions.values()),
         dropped=sum(one.dropped for one in partitions.values()),
     )
+
+
+def by_parts(plan: Plan) -> Plan:
+    """The same hour with each part as a file of its own: what an operator has revealed stays as it is."""
+    parts = [part for file in plan.files for part in file.parts]
+    return replace(plan, files=tuple(File(visible_name(part), (part,)) for part in parts))
+
+
+def visible_name(part: Part) -> str:
+    """A part's file name without the underscore that hides it."""
+    return part.path.rsplit("/", 1)[1].removeprefix("_")
+
+
+def is_operators(data: bytes) -> bool:
+    """Whether a marker or plan is from ``logflume reveal``; False for what cannot be read."""
+    try:
+        return decode(data).reveal == OPERATOR
+    except LedgerError:
+        return False
 
 
 def _extension(path: str) -> str:

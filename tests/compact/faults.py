@@ -1,0 +1,81 @@
+"""A store whose process dies at the n-th call that changes something: before it is done, or after it."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from logflume.store import Store, open_store
+
+CHANGES = ("upload", "write", "publish", "concat", "join", "delete")
+
+
+class Died(BaseException):
+    """The process is gone: nothing may catch it."""
+
+
+class _Dying:
+    def __init__(self, store: Store, at: int, *, after: bool) -> None:
+        self.changes = 0
+        self._store, self._at, self._after = store, at, after
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        return self._wrapped(found) if name in CHANGES else found
+
+    # as it is built from the others, not as one call
+    put_if_absent = Store.put_if_absent
+
+    def _wrapped(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def change(*args: Any) -> Any:
+            number, self.changes = self.changes, self.changes + 1
+            if number == self._at and not self._after:
+                raise Died
+            result = call(*args)
+            if number == self._at:
+                raise Died
+            return result
+
+        return change
+
+
+def dying(store: Store, at: int = -1, *, after: bool = False) -> Store:
+    """Like ``store``, which goes on living, for a process that dies at its change number ``at``."""
+    return cast(Store, _Dying(store, at, after=after))
+
+
+def copies(template: Store, base: Path) -> Callable[[], Store]:
+    """A fresh copy of a local tree at each call."""
+    numbers = itertools.count()
+
+    def make() -> Store:
+        root = base / f"copy-{next(numbers)}"
+        shutil.copytree(template.root, root)
+        return open_store(f"file://{root}")
+
+    return make
+
+
+def die_everywhere(make: Callable[[], Store], run: Callable[[Store], object], check: Callable[[Store], None]) -> int:
+    """``run`` on a fresh store of ``make``, killed before and after each change, then run again; ``check`` after
+    each. Returns how many deaths there were.
+    """
+    deaths = 0
+    for after in (False, True):
+        at = 0
+        while True:
+            store = make()
+            try:
+                run(dying(store, at, after=after))
+            except Died:
+                deaths += 1
+            else:
+                check(store)
+                break
+            run(store)
+            check(store)
+            at += 1
+    return deaths

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from logflume.core import layout
 from logflume.core.ledger import Part
@@ -15,13 +15,14 @@ from logflume.store.base import FileStatus, Store
 
 #: sources in one concat: some hundreds keep the request line below the server's 64 KiB
 CONCAT_SOURCES = 300
-#: how often a merge looks again after an answer it did not expect before it gives up for this time
+#: how often a merge looks again without any progress before it gives up for this time
 LOOKS = 5
 
 
-def finish(store: Store, wanted: Plan) -> Plan | None:
+def finish(store: Store, wanted: Plan, *, progress: Callable[[], None] = lambda: None) -> Plan | None:
     """S7 for one hour; returns the plan carried out, None when the hour had been marked before.
 
+    ``progress`` is called after each file, since a large hour that has to be copied takes minutes.
     Raises Stopped where files contradict the plan, store errors after which the same call goes on.
     """
     directory = f"{store.root}/{wanted.directory}"
@@ -40,6 +41,7 @@ def finish(store: Store, wanted: Plan) -> Plan | None:
     publish_left(store, plan)
     for file in plan.files:
         merge_and_reveal(store, plan, file)
+        progress()
     sweep(store, plan)
     mark(store, plan)
     tidy(store, plan, revealed=revealed)

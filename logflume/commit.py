@@ -87,15 +87,21 @@ def trim(store: Store, head: Head, older_than_ms: int) -> int:
     removed = 0
     for status in store.list(f"{store.root}/{layout.chain_directory(head.entry.pid)}"):
         seq = layout.parse_entry_name(status.name)
-        if seq is not None and seq < needed and status.modified_ms < older_than_ms:
-            removed += store.delete(status.path)
+        if seq is None:
+            continue
+        if seq >= needed or status.modified_ms >= older_than_ms:
+            # Never one without all before it: see _check_linked.
+            break
+        removed += store.delete(status.path)
     return removed
 
 
 # -- S1 -------------------------------------------------------------------------------------------
 
 
-def claim(store: Store, pid: PartitionId, owner: Owner, *, window_ms: int, facts: LogFacts, latest: bool) -> Head:
+def claim(
+    store: Store, pid: PartitionId, owner: Owner, *, window_ms: int, ask: Callable[[], LogFacts], latest: bool
+) -> Head:
     """S1: finish what the last owner left, then fence it with an entry of our own.
 
     ``latest``: a partition that was there when its topic was first seen begins at the end of the log.
@@ -105,6 +111,8 @@ def claim(store: Store, pid: PartitionId, owner: Owner, *, window_ms: int, facts
     (claiming again is harmless).
     """
     head = read_head(store, pid)
+    # Asked only now: with an older answer an owner that still writes may have decided beyond "the end".
+    facts = ask()
     check_log(pid, head, facts, window_ms)
     earlier = earlier_ids(store, pid)
     if head is None and earlier:
@@ -227,6 +235,7 @@ def append(store: Store, entry: Entry) -> Head:
     tmp = f"{store.root}/{layout.tmp_path(entry.pid, f'entry-{uuid.uuid4().hex}')}"
     try:
         if store.put_if_absent(path, data, tmp):
+            _check_linked(store, entry)
             return Head(entry, hashlib.sha256(data).hexdigest())
     except (StoreError, Unreachable):
         # The reply may be lost although the rename was done (N3): only reading tells.
@@ -234,8 +243,24 @@ def append(store: Store, entry: Entry) -> Head:
             raise
     found = read_entry(store, entry.pid, entry.seq)
     if (found.entry.owner, found.entry.epoch) == (entry.owner, entry.epoch):
+        _check_linked(store, entry)
         return found
     raise Fenced(f"{entry.pid}: entry {entry.seq} was written by {found.entry.owner}, epoch {found.entry.epoch}")
+
+
+def _check_linked(store: Store, entry: Entry) -> None:
+    """Raises Fenced for an entry at a number that was taken, long ago, and given free by ``trim``.
+
+    Put-if-absent alone would let an owner in that slept for longer than the ledger is kept. Entries go oldest
+    first, so where the one before is still there, the number was never taken.
+    """
+    if entry.seq > 0:
+        linked = store.stat(f"{store.root}/{layout.entry_path(entry.pid, entry.seq - 1)}") is not None
+    else:
+        names = [status.name for status in store.list(f"{store.root}/{layout.chain_directory(entry.pid)}")]
+        linked = all(layout.parse_entry_name(name) in (None, 0) for name in names)
+    if not linked:
+        raise Fenced(f"{entry.pid}: entry {entry.seq} is of a time that the ledger has forgotten")
 
 
 # -- S3 to S5 -------------------------------------------------------------------------------------

@@ -244,12 +244,6 @@ class Slot:
         def call() -> Event:
             try:
                 known = tools.topics.topic(topic)
-                facts = LogFacts(
-                    start=tools.topics.start_offsets([part])[part],
-                    end=tools.topics.end_offsets([part], read_committed=tools.read_committed)[part],
-                    committed=None if committed is None else committed[0],
-                    partitions=len(known.partitions),
-                )
                 pid = PartitionId(topic, known.topic_id, partition)
                 return Claimed(
                     commit.claim(
@@ -257,7 +251,12 @@ class Slot:
                         pid,
                         owner,
                         window_ms=config.window_ms,
-                        facts=facts,
+                        ask=lambda: LogFacts(
+                            start=tools.topics.start_offsets([part])[part],
+                            end=tools.topics.end_offsets([part], read_committed=tools.read_committed)[part],
+                            committed=None if committed is None else committed[0],
+                            partitions=len(known.partitions),
+                        ),
                         latest=config.start == "latest",
                     )
                 )

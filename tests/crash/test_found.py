@@ -7,6 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from logflume import commit
+from logflume.commit import LogFacts, Owner
+from logflume.core import ledger
+from logflume.core.ledger import Head
+from logflume.errors import Fenced
+from logflume.model import HOUR_MS, PartitionId
+from logflume.store.base import FileStatus
+from logflume.store.local import LocalStore
 from tests.crash.points import Point, Variant, numbered, run
 from tests.sim.host import played
 from tests.sim.world import Clock
@@ -45,3 +53,63 @@ def test_a_publisher_that_died_between_link_and_unlink_puts_nothing_into_a_marke
     """H13: the part was in tmp and published; its next owner published it again, into the finished hour."""
     variant = Variant("complete", "side", concat=False, pair=True)
     interrupt(variant, "tear", "publish", "hour=02/_p00001", tmp_path, clock)
+
+
+# -- the ledger itself --------------------------------------------------------------------------------
+
+PID = PartitionId("app", "VGhlVG9waWNJZA", 0)
+
+
+def claim(store: LocalStore, name: str, facts: LogFacts | None = None) -> Head:
+    owner = Owner(name, lambda: 1, "c")
+    known = facts or LogFacts(0, 100, None, 1)
+    return commit.claim(store, PID, owner, window_ms=HOUR_MS, ask=lambda: known, latest=False)
+
+
+def forget_all_but(store: LocalStore, head: Head) -> None:
+    assert commit.trim(store, head, older_than_ms=1 << 60) == head.entry.seq
+
+
+def test_an_owner_that_slept_for_longer_than_the_ledger_is_kept_is_fenced(tmp_path: Path) -> None:
+    """K2 Z3: its next number was taken long ago and is free again, since old entries are removed."""
+    store = LocalStore(str(tmp_path))
+    sleeper = claim(store, "sleeper")
+    for _ in range(3):
+        newest = claim(store, "other")
+    forget_all_but(store, newest)
+    late = ledger.claim(sleeper, owner="sleeper", at=1, config="c")
+    for _ in range(2):  # also when it asks again
+        with pytest.raises(Fenced, match="forgotten"):
+            commit.append(store, late)
+    assert claim(store, "sleeper").entry.seq == newest.entry.seq + 1
+
+
+def test_an_owner_that_slept_before_its_first_entry_is_fenced_too(tmp_path: Path) -> None:
+    """K2: number 0 is free again."""
+    store = LocalStore(str(tmp_path))
+    first = ledger.genesis(PID, window_ms=HOUR_MS, start=0, owner="sleeper", at=1, config="c")
+    for _ in range(2):
+        newest = claim(store, "other")
+    forget_all_but(store, newest)
+    with pytest.raises(Fenced, match="forgotten"):
+        commit.append(store, first)
+
+
+def test_the_broker_is_asked_for_the_end_after_the_chain_was_read(tmp_path: Path) -> None:
+    """K9 K2: an owner that still writes was ahead of the end that had been asked for before, and its successor
+    took the log for truncated, and called a person.
+    """
+    order = []
+
+    class Watched(LocalStore):
+        def list(self, path: str) -> list[FileStatus]:
+            order.append("chain")
+            return super().list(path)
+
+    def ask() -> LogFacts:
+        order.append("end")
+        return LogFacts(0, 100, None, 1)
+
+    owner = Owner("one", lambda: 1, "c")
+    commit.claim(Watched(str(tmp_path)), PID, owner, window_ms=HOUR_MS, ask=ask, latest=False)
+    assert order[:2] == ["chain", "end"]

@@ -72,7 +72,9 @@ class Ingest:
         self.fates: dict[int, tuple[Kind, int]] = {}
         self._reader = RecordReader(config)
         facts = LogFacts(start, 1 << 60, None, partitions)
-        self.head: Head = commit.claim(store, pid, self.owner, window_ms=config.window_ms, facts=facts, latest=False)
+        self.head: Head = commit.claim(
+            store, pid, self.owner, window_ms=config.window_ms, ask=lambda: facts, latest=False
+        )
         self.router = Router(rules_of(config), self.head.state)
         self._offset = self.head.state.committed
 

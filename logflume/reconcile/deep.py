@@ -75,7 +75,7 @@ def _read(segment: Segment, chunks: _Chunks) -> list[Damage]:
     part = segment.part
     digest, lines = hashlib.sha256(), _judge(segment)
     broken = ""
-    decode = _decoder(part.path)
+    decode = decoder(part.path)
     for chunk in chunks.take(part.size):
         digest.update(chunk)
         if not broken:
@@ -89,7 +89,7 @@ def _read(segment: Segment, chunks: _Chunks) -> list[Damage]:
     return [Damage(part, "; ".join(problems), bytes_differ=False)] if problems else []
 
 
-def _decoder(path: str) -> Callable[[bytes], bytes]:
+def decoder(path: str) -> Callable[[bytes], bytes]:
     """Decompresses chunk after chunk of one part: members or frames that follow each other."""
     if path.endswith(".gz"):
         return _gunzip()

@@ -74,7 +74,8 @@ def test_a_removed_marker_is_written_again_as_it_was(tree: Tree, reconciled: Rec
     assert tree.finished(1).read_bytes() == before[0]
     # late and quarantined records so far are those of now
     ours, was = (
-        [line for line in data.splitlines() if b"_so_far" not in line] for data in (tree.marker(1).read_bytes(), before[1])
+        [line for line in data.splitlines() if b"_so_far" not in line]
+        for data in (tree.marker(1).read_bytes(), before[1])
     )
     assert ours == was
 

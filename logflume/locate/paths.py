@@ -1,0 +1,181 @@
+"""Looking up a moment, or a file: what an hour looks like, and what a path is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from logflume import commit
+from logflume.config import TopicConfig
+from logflume.core import layout
+from logflume.core.ledger import Part
+from logflume.errors import Missing, UsageError
+from logflume.finish.plan import Plan
+from logflume.locate.plan import Answer, Fate
+from logflume.locate.run import locate_offset, read_manifest, topic_ids
+from logflume.model import Kind, PartitionId
+from logflume.store.base import Store
+
+_TREES = {layout.LATE_ROOT: Kind.LATE, layout.QUARANTINE_ROOT: Kind.QUARANTINE}
+
+
+# -- a moment -------------------------------------------------------------------------------------
+
+
+def locate_time(store: Store, topic: str, time_ms: int, window_ms: int, partition: int | None) -> dict[str, Any]:
+    """The hour of an event time: its files, and which of them may have a record of this very moment."""
+    hour = time_ms - time_ms % window_ms
+    directory = layout.hour_path(topic, hour, window_ms)
+    marker, manifest = read_manifest(store, directory)
+    body: dict[str, Any] = {
+        "topic": topic,
+        "time_ms": time_ms,
+        "hour": layout.hour_name(hour, window_ms),
+        "directory": directory,
+        "marker": marker,
+    }
+    if manifest is not None:
+        files = [file for file in manifest.files if any(_covers(part, time_ms, partition) for part in file.parts)]
+        body["incomplete"] = list(manifest.incomplete)
+        body["files"] = [
+            {
+                "path": f"{directory}/{file.name}",
+                "bytes": file.size,
+                "parts": [_part(part) for part in file.parts if _covers(part, time_ms, partition)],
+            }
+            for file in files
+        ]
+        body["boundaries"] = {
+            str(n): one["boundary"] for n, one in manifest.partitions.items() if partition in (None, n)
+        }
+        body["why"] = (
+            "the hour is finished" if not manifest.incomplete else "the hour is finished, and may miss records"
+        )
+        return body
+    listed = store.list(f"{store.root}/{directory}")
+    names = [(status, layout.parse_part_name(status.name)) for status in listed if not status.is_dir]
+    body["files"] = [
+        {"path": f"{directory}/{status.name}", "bytes": status.length, "parts": []}
+        for status, name in names
+        if name is None or partition in (None, name.partition)
+    ]
+    body["why"] = "the hour is not finished: 'logflume status' says what it waits for" if listed else "no file yet"
+    return body
+
+
+def _covers(part: Part, time_ms: int, partition: int | None) -> bool:
+    return part.min_time <= time_ms <= part.max_time and partition in (None, _partition_of(part))
+
+
+def _partition_of(part: Part) -> int | None:
+    name = layout.parse_part_name(part.path.rsplit("/", 1)[1])
+    return name.partition if name is not None else None
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {
+        "partition": _partition_of(part),
+        "first_offset": part.offsets.first,
+        "last_offset": part.offsets.last,
+        "records": part.count,
+        "min_time_ms": part.min_time,
+        "max_time_ms": part.max_time,
+    }
+
+
+# -- a file ---------------------------------------------------------------------------------------
+
+
+def relative(store: Store, path: str) -> str:
+    """A path as the layout has it, from one that a person copied: a URL, an absolute one, or relative already."""
+    for prefix in (store.url, store.root):
+        if path.startswith(f"{prefix}/"):
+            return path[len(prefix) + 1 :]
+    if "://" in path or path.startswith("/"):
+        raise UsageError(f"{path} is not below the output root {store.url}")
+    return path
+
+
+def locate_file(store: Store, path: str, config: TopicConfig | None = None) -> dict[str, Any]:
+    """What a file is and who decided it. Raises UsageError for a path that cannot be one of ours."""
+    names = path.split("/")
+    there = store.stat(f"{store.root}/{path}")
+    body: dict[str, Any] = {"path": path, "there": there is not None, "bytes": there.length if there else None}
+    if names[0] == layout.LEDGER_ROOT:
+        return body | _ledger_file(store, names, path)
+    kind = _TREES.get(names[0], Kind.HOUR)
+    if kind is not Kind.HOUR:
+        names = names[1:]
+    topic, directory, name = names[0], "/".join(names[1:-1]), names[-1]
+    try:
+        layout.parse_hour_directory(directory)
+    except ValueError:
+        raise UsageError(f"{path}: not a path of this layout", hint="TOPIC/dt=…/hour=…/NAME below the root") from None
+    body |= {"tree": kind.value, "topic": topic}
+    part = layout.parse_part_name(name)
+    if part is not None:
+        return body | _part_file(store, topic, part, path, config)
+    marker, manifest = read_manifest(store, path.rsplit("/", 1)[0])
+    if manifest is None:
+        return body | {"is": "unknown", "why": "no decision names it, and its hour has no marker"}
+    return body | _finished(manifest, name, marker)
+
+
+def _finished(manifest: Plan, name: str, marker: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"topic_id": manifest.topic_id, "marker": marker}
+    if name == marker:
+        return found | {"is": "marker", "why": f"the marker of {len(manifest.files)} files"}
+    file = next((file for file in manifest.files if file.name == name), None)
+    if file is None:
+        return found | {"is": "unknown", "why": f"its hour has {marker}, which does not name it"}
+    found |= {"is": "finished", "decided_bytes": file.size, "parts": [_part(part) for part in file.parts]}
+    return found | {"why": f"merged of {len(file.parts)} decided parts, named by {marker}"}
+
+
+def _part_file(
+    store: Store, topic: str, name: layout.PartName, path: str, config: TopicConfig | None
+) -> dict[str, Any]:
+    """A part by the offset in its name, under each id that the topic ever had."""
+    for topic_id in reversed(topic_ids(store, topic)):
+        pid = PartitionId(topic, topic_id, name.partition)
+        if pid not in commit.chains(store, topic, topic_id):
+            continue
+        answer = locate_offset(store, pid, name.first, config)
+        if answer.part and _same(answer.part, path):
+            return {"is": "part", "answer": answer, "why": answer.why}
+        if answer.fate is Fate.FORGOTTEN:
+            return {"is": "part", "answer": answer, "why": "decided by an entry that was dropped, if by any"}
+    return {"is": "unknown", "why": "no decision names it"}
+
+
+def _same(part: str, path: str) -> bool:
+    """A part shows under its name without the underscore once its hour is marked."""
+    directory, name = part.rsplit("/", 1)
+    return path in (part, f"{directory}/{name.removeprefix('_')}")
+
+
+def _ledger_file(store: Store, names: list[str], path: str) -> dict[str, Any]:
+    number = layout.parse_chain_directory(names[3]) if len(names) > 4 else None
+    if number is None:
+        return {"is": "ledger", "why": "a file of logflume's own: a plan, topic.json, or a copy on its way"}
+    pid = PartitionId(names[1], names[2], number)
+    if names[4] == "tmp":
+        return _upload(store, pid, names[-1], path)
+    seq = layout.parse_entry_name(names[4])
+    if seq is None:
+        return {"is": "unknown", "why": "not an entry"}
+    try:
+        entry = commit.read_entry(store, pid, seq).entry
+    except Missing:
+        return {"is": "entry", "why": "there is no such entry (now)"}
+    why = f"{entry.what} by {entry.owner}: {len(entry.parts)} parts, C {entry.state.committed}"
+    return {"is": "entry", "topic": pid.topic, "parts": [part.path for part in entry.parts], "why": why}
+
+
+def _upload(store: Store, pid: PartitionId, name: str, path: str) -> dict[str, Any]:
+    first = name.split("-", maxsplit=1)[0]
+    if not (first.isdigit() and len(first) == 19):
+        return {"is": "upload", "why": "an entry on its way, or left"}
+    answer: Answer = locate_offset(store, pid, int(first))
+    if answer.place is not None and answer.place.path == path:
+        return {"is": "upload", "answer": answer, "why": f"decided by entry {answer.entry}, and not published yet"}
+    return {"is": "upload", "why": "no entry names it: in flight, or left by an owner that is gone"}

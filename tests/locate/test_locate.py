@@ -1,0 +1,205 @@
+"""Every offset of a tree is found where it is, with the reason."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from logflume.core import layout, ledger
+from logflume.core.ledger import Entry, Head, Part
+from logflume.errors import UsageError
+from logflume.locate.paths import locate_file, locate_time, relative
+from logflume.locate.plan import Fate, Shown
+from logflume.locate.run import locate_offset, topic_ids
+from logflume.model import HOUR_MS, Kind, OffsetSet, PartitionId
+from logflume.reconcile.accept import accept_gap
+from logflume.store import open_store
+from tests.reconcile import bulk
+from tests.reconcile.tree import FIRST_HOUR, TOPIC, Tree, configuration
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path).fill(4)
+
+
+def test_each_offset_is_found_with_its_line(tree: Tree) -> None:
+    """The range of bytes is decompressed: the record is there and nowhere else."""
+    fates: Counter[Fate] = Counter()
+    for ingest in tree.ingests:
+        for offset in range(ingest.head.state.committed):
+            answer = locate_offset(tree.store, ingest.pid, offset, tree.topic)
+            fates[answer.fate] += 1
+            if answer.fate is Fate.GAP:
+                assert offset not in ingest.fates
+                assert "transaction marker" in answer.why
+                continue
+            kind, hour = ingest.fates[offset]
+            assert (answer.fate.value, answer.hour) == (kind.value, layout.hour_name(hour))
+            assert answer.place is not None
+            assert answer.place.shown is Shown.VISIBLE
+            data = tree.path(answer.place.path).read_bytes()[answer.place.start :][: answer.place.size]
+            wanted = b'"offset":%d,' if kind is Kind.QUARANTINE else b'"%d:%%d"' % ingest.pid.partition
+            assert gzip.decompress(data).count(wanted % offset) == 1
+            assert answer.entry is not None
+            assert tree.entry(answer.entry, ingest.pid.partition).exists()
+    assert set(fates) == {Fate.HOUR, Fate.LATE, Fate.QUARANTINE, Fate.GAP}
+
+
+def test_why_it_is_late_or_quarantined_is_told(tree: Tree) -> None:
+    ingest = tree.ingests[0]
+    late = next(offset for offset, (kind, _) in ingest.fates.items() if kind is Kind.LATE)
+    answer = locate_offset(tree.store, ingest.pid, late)
+    assert answer.why.startswith("hour 2026-11-22T07 was closed at offset ")
+    boundary = int(answer.why.split("offset ")[1].split(":")[0])
+    assert boundary <= late
+    bad = next(offset for offset, (kind, _) in ingest.fates.items() if kind is Kind.QUARANTINE)
+    assert "bad_json" in locate_offset(tree.store, ingest.pid, bad).why
+
+
+def test_of_several_reasons_the_line_tells_which(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, partitions=1)
+    ingest = tree.ingests[0]
+    ingest.feed([FIRST_HOUR + 1, b"not json", b"[]", b"\xff", FIRST_HOUR + 2])
+    ingest.decide(everything=True)
+    reasons = [locate_offset(tree.store, ingest.pid, offset).why.split(";")[0] for offset in (1, 2, 3)]
+    assert reasons == ["quarantined: bad_json", "quarantined: not_object", "quarantined: not_utf8"]
+
+
+def test_before_an_hour_is_finished_its_part_is_hidden(tree: Tree) -> None:
+    ingest = tree.ingests[0]
+    offset = ingest.head.state.committed
+    ingest.decide(everything=True)
+    answer = locate_offset(tree.store, ingest.pid, offset)
+    assert answer.place is not None
+    assert (answer.fate, answer.place.shown, answer.place.marker) == (Fate.HOUR, Shown.HIDDEN, "")
+
+
+def test_what_is_not_decided_is_read_or_not(tree: Tree) -> None:
+    state = tree.ingests[0].head.state
+    assert state.committed < state.position
+    read = locate_offset(tree.store, tree.pid(), state.committed)
+    unread = locate_offset(tree.store, tree.pid(), state.position)
+    assert (read.fate, unread.fate) == (Fate.UNDECIDED, Fate.UNDECIDED)
+    assert read.why.startswith("read, and in a part that is still open")
+    assert unread.why.startswith("not read")
+
+
+def test_before_the_ledger_and_in_an_accepted_gap(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, partitions=1, start=100).fill(1)
+    assert locate_offset(tree.store, tree.pid(), 99).fate is Fate.BEFORE
+    committed = tree.ingests[0].head.state.committed
+    accept_gap(tree.store, tree.pid(), committed + 50, tree.ingests[0].owner, "the broker burnt down")
+    answer = locate_offset(tree.store, tree.pid(), committed + 10)
+    assert answer.fate is Fate.GAP
+    assert answer.why.endswith("accepted as lost: the broker burnt down")
+
+
+def test_dropped_late_records_are_named_so(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, partitions=1, settings={"late": "drop"}).fill(2)
+    dropped = [
+        offset
+        for offset in range(tree.ingests[0].head.state.committed)
+        if locate_offset(tree.store, tree.pid(), offset).fate is Fate.DROPPED
+    ]
+    assert len(dropped) == 1
+
+
+def test_a_missing_file_is_said_to_be_missing(tree: Tree) -> None:
+    tree.finished(1).unlink()
+    offset = next(
+        o for o, (kind, hour) in tree.ingests[0].fates.items() if hour == FIRST_HOUR + HOUR_MS and kind is Kind.HOUR
+    )
+    answer = locate_offset(tree.store, tree.pid(), offset)
+    assert answer.place is not None
+    assert answer.place.shown is Shown.MISSING
+
+
+def test_when_its_entry_is_dropped_the_manifests_tell(tree: Tree) -> None:
+    fates = dict(tree.ingests[0].fates)
+    for path in tree.entries()[:-1]:
+        path.unlink()
+    for offset in range(tree.ingests[0].head.state.committed):
+        answer = locate_offset(tree.store, tree.pid(), offset, tree.topic)
+        kind, hour = fates.get(offset, (Kind.LATE, 0))
+        if kind is Kind.HOUR and hour < FIRST_HOUR + 4 * HOUR_MS:
+            assert (answer.fate, answer.hour) == (Fate.HOUR, layout.hour_name(hour)), offset
+            assert answer.place is not None
+        elif answer.entry is None:
+            assert answer.fate is Fate.FORGOTTEN
+
+
+def test_a_moment_is_in_an_hour(tree: Tree) -> None:
+    body = locate_time(tree.store, TOPIC, FIRST_HOUR + HOUR_MS + 1_000_000, HOUR_MS, None)
+    assert (body["hour"], body["marker"], len(body["files"])) == ("2026-11-22T08", "_SUCCESS", 1)
+    one = locate_time(tree.store, TOPIC, FIRST_HOUR + HOUR_MS + 1_000_000, HOUR_MS, 1)
+    assert {part["partition"] for file in one["files"] for part in file["parts"]} == {1}
+    later = locate_time(tree.store, TOPIC, FIRST_HOUR + 9 * HOUR_MS, HOUR_MS, None)
+    assert (later["marker"], later["files"]) == ("", [])
+
+
+def test_every_file_of_a_tree_is_known(tree: Tree) -> None:
+    tree.ingests[0].decide(everything=True)
+    seen = {path: locate_file(tree.store, path)["is"] for path in tree.snapshot()}
+    assert Counter(seen.values()) == Counter(
+        marker=4, finished=4, part=8 + 6 + 1, entry=len(tree.entries()) + len(tree.entries(1)), ledger=1
+    )
+    stranger = tree.path(f"{tree.hour(1)}/mine.gz")
+    stranger.write_bytes(b"x")
+    other = tree.path(f"{tree.hour(1, Kind.LATE)}/p00000-0000000000000000001.json.gz")
+    other.write_bytes(b"x")
+    for path in (stranger, other):
+        assert locate_file(tree.store, str(path.relative_to(tree.store.root)))["is"] == "unknown"
+
+
+def test_a_path_may_be_a_url_absolute_or_relative(tree: Tree) -> None:
+    for text in (f"{tree.store.url}/app/x", f"{tree.store.root}/app/x", "app/x"):
+        assert relative(tree.store, text) == "app/x"
+    with pytest.raises(UsageError, match="not below the output root"):
+        relative(tree.store, "/elsewhere/x")
+    with pytest.raises(UsageError, match="not a path of this layout"):
+        locate_file(tree.store, "app/x")
+
+
+def test_a_topic_without_a_ledger_is_a_usage_error(tree: Tree) -> None:
+    with pytest.raises(UsageError, match="has no ledger"):
+        topic_ids(tree.store, "other")
+    with pytest.raises(UsageError, match="has no ledger"):
+        locate_offset(tree.store, tree.pid(7), 1)
+
+
+# -- a year ---------------------------------------------------------------------------------------
+
+YEAR_ENTRIES = 50_000
+PER_HOUR = 6
+
+
+@pytest.mark.slow
+def test_a_year_of_ledger_is_answered_in_under_a_second(tmp_path: Path) -> None:
+    root, pid = tmp_path / "root", PartitionId(TOPIC, "id", 0)
+    head = bulk.put(root, ledger.genesis(pid, window_ms=HOUR_MS, start=0, owner="bulk", at=0, config="bulk"))
+    for n in range(YEAR_ENTRIES - 1):
+        head = bulk.put(root, _entry(head, n))
+    config = configuration(f"file://{root}", tmp_path / "spool")
+    store = open_store(config.output.root)
+    offsets = [5, 10 * YEAR_ENTRIES // 3, 10 * YEAR_ENTRIES - 15]
+    for offset in offsets:
+        began = time.monotonic()
+        answer = locate_offset(store, pid, offset, config.topic_for(TOPIC))
+        took = time.monotonic() - began
+        assert (answer.fate, answer.entry) == (Fate.HOUR, offset // 10 + 1)
+        assert took < 1.0, took
+
+
+def _entry(head: Head, n: int) -> Entry:
+    hour = FIRST_HOUR + n // PER_HOUR * HOUR_MS
+    first = head.state.committed
+    path = layout.part_path(head.entry.pid, Kind.HOUR, hour, first, HOUR_MS, ".json.gz", early=False, append=False)
+    part = Part(Kind.HOUR, hour, path, "tmp", 1, 1, 10, "", OffsetSet.run(first, first + 10), hour, hour + 9)
+    closed = bulk.closing(head.state, hour, part) if n % PER_HOUR == PER_HOUR - 1 else ()
+    return replace(bulk.decided(head, part, closed, n), closed=closed)

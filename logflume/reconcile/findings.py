@@ -24,6 +24,7 @@ class What(StrEnum):
 
     ENTRY_MISSING = "entry_missing"
     ENTRY_DAMAGED = "entry_damaged"
+    ENTRY_STRAY = "entry_stray"
     CHAIN_BROKEN = "chain_broken"
     CHAIN_ROLLED_BACK = "chain_rolled_back"
     LEDGER_GONE = "ledger_gone"
@@ -42,6 +43,7 @@ class What(StrEnum):
     PART_HIDDEN = "part_hidden"
     PART_LEFT = "part_left"
     PLAN_LEFT = "plan_left"
+    REVEAL_LEFT = "reveal_left"
     TMP_LEFT = "tmp_left"
     SPOOL_LEFT = "spool_left"
     HOUR_DUPLICATE = "hour_duplicate"
@@ -58,6 +60,7 @@ class What(StrEnum):
 MEANINGS: dict[What, tuple[Mend, str]] = {
     What.ENTRY_MISSING: (Mend.PERSON, "an entry of the ledger is gone, and later ones are there"),
     What.ENTRY_DAMAGED: (Mend.PERSON, "an entry of the ledger cannot be read, or is not what it was"),
+    What.ENTRY_STRAY: (Mend.NOTE, "an entry of an owner that slept for longer than the ledger is kept"),
     What.CHAIN_BROKEN: (Mend.PERSON, "an entry contradicts the one before it"),
     What.CHAIN_ROLLED_BACK: (Mend.PERSON, "the newest entries that an earlier run saw are gone"),
     What.LEDGER_GONE: (Mend.PERSON, "the ledger that an earlier run saw is gone"),
@@ -76,6 +79,7 @@ MEANINGS: dict[What, tuple[Mend, str]] = {
     What.PART_HIDDEN: (Mend.REPAIR, "an appended part that does not show, in an hour that is marked"),
     What.PART_LEFT: (Mend.REPAIR, "a hidden part whose bytes the finished file holds"),
     What.PLAN_LEFT: (Mend.REPAIR, "the plan of an hour that is marked"),
+    What.REVEAL_LEFT: (Mend.REPAIR, "an operator's _INCOMPLETE beside _SUCCESS"),
     What.TMP_LEFT: (Mend.REPAIR, "an upload that nobody can decide any more"),
     What.SPOOL_LEFT: (Mend.REPAIR, "the spool of a worker that is gone, on this host"),
     What.HOUR_DUPLICATE: (Mend.PERSON, "offsets of an hour are in another root, too"),

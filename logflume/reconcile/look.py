@@ -8,6 +8,7 @@ from pathlib import Path
 
 from logflume.core import layout
 from logflume.errors import Missing
+from logflume.finish import plan as plans
 from logflume.reconcile.chain import Decided
 from logflume.reconcile.plan import MARKERS, Hour, Look, absent
 from logflume.store.base import FileStatus, Store
@@ -71,17 +72,25 @@ def look_at(store: Store, hour: Hour) -> Look:
     look = Look(_files(store, directory))
     if _take_marker(store, directory, look):
         return look
-    try:
-        look.plan = store.read(f"{store.root}/{layout.plan_path(hour.topic, hour.topic_id, hour.hour, hour.window_ms)}")
-    except Missing:
-        pass
-    else:
+    look.plan = _read_plan(store, hour)
+    if look.plan is not None:
+        if plans.is_operators(look.plan):
+            # revealed as it is; finishing puts another plan beside it when the rest has come
+            look.plan = _read_plan(store, hour, after_reveal=True) or look.plan
         # a finisher is at it, or was: its plan explains what is there from now on
         look.files = _files(store, directory)
         if _take_marker(store, directory, look):
             return look
     _look_in_tmp(store, absent(hour.decided, look), look)
     return look
+
+
+def _read_plan(store: Store, hour: Hour, *, after_reveal: bool = False) -> bytes | None:
+    path = layout.plan_path(hour.topic, hour.topic_id, hour.hour, hour.window_ms, after_reveal=after_reveal)
+    try:
+        return store.read(f"{store.root}/{path}")
+    except Missing:
+        return None
 
 
 def look_at_directory(store: Store, directory: str, decided: Sequence[Decided]) -> Look:
@@ -96,10 +105,16 @@ def _files(store: Store, directory: str) -> dict[str, FileStatus]:
 
 
 def _take_marker(store: Store, directory: str, look: Look) -> bool:
+    """The marker of a finished hour; an operator's ``_INCOMPLETE`` only says that the hour was shown as it is."""
     for name in MARKERS:
         if name in look.files:
-            look.marker = (name, store.read(f"{directory}/{name}"))
-            return True
+            try:
+                data = store.read(f"{directory}/{name}")
+            except Missing:
+                continue  # an operator's, taken away just now
+            if not plans.is_operators(data):
+                look.marker = (name, data)
+                return True
     return False
 
 

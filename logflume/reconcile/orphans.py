@@ -60,7 +60,7 @@ def left_of_finishing(store: Store, walk: TopicWalk, older_than_ms: int) -> list
             detail = f"{status.length} bytes, left by a finisher"
             found.append(Finding(What.TMP_LEFT, walk.topic, f"{top}/tmp/{status.name}", detail, walk.topic_id))
     for status in store.list(f"{store.root}/{top}/plans"):
-        hour = layout.parse_plan_name(status.name)
+        hour = layout.parse_plan_name(status.name.replace(".final.json", ".json"))
         if hour is None or status.modified_ms >= older_than_ms:
             continue
         directory = layout.hour_path(walk.topic, hour, walk.window_ms)

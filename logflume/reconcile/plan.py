@@ -106,6 +106,9 @@ def _check_marked(hour: Hour, look: Look, name: str, data: bytes) -> Verdict:
         waits = ", ".join(str(number) for number in hour.waits)
         found.append(hour.finding(What.MARKER_EARLY, path, f"not closed by partition {waits}", hint=_MARKER_HINT))
     found += [finding for file in manifest.files for finding in _check_file(hour, look, file)]
+    if set(MARKERS) <= look.files.keys():
+        path = f"{hour.directory}/{layout.INCOMPLETE}"
+        found.append(hour.finding(What.REVEAL_LEFT, path, "the hour was revealed, and is complete by now"))
     named = {part.path.rsplit("/", 1)[1]: file for file in manifest.files for part in file.parts}
     visible = {file.name for file in manifest.files}
     extra = []
@@ -224,7 +227,7 @@ def _check_unmarked(hour: Hour, look: Look, settled_ms: int) -> Verdict:
     ]
     if hour.due and (hour.closed_ms is None or hour.closed_ms <= settled_ms):
         found += _no_marker(hour, look)
-    known = named | {one.name for one in hour.decided}
+    known = named | {one.name for one in hour.decided} | set(MARKERS)
     gone = hour.due and not hour.certain and not look.files and not hour.decided
     return Verdict(tuple(found), None, tuple(name for name in look.files if name not in known), gone)
 
@@ -293,7 +296,7 @@ def ordered(decided: Sequence[Decided]) -> list[Part]:
 def _merging(hour: Hour, look: Look, file: File) -> tuple[set[str], list[Finding]]:
     """Parts that a merge explains although they are not there under their own name, and what is wrong with it."""
     paths = [part.path for part in file.parts]
-    if file.name in look.files and layout.parse_finished_name(file.name) is not None:
+    if file.name in look.files:
         return set(paths), list(_check_file(hour, look, file))
     first = look.files.get(paths[0].rsplit("/", 1)[1])
     size = 0

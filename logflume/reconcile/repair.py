@@ -65,6 +65,7 @@ class Repair:
             What.PART_UNPUBLISHED: self._publish,
             What.PART_HIDDEN: self._reveal,
             What.MARKER_MISSING: self._finish,
+            What.REVEAL_LEFT: self._remove,
             What.SPOOL_LEFT: self._sweep,
         }
         repairs.get(finding.what, self._remove)(finding)

@@ -157,15 +157,29 @@ class TopicWalk:
         """Every retained entry. A chain may have lost its beginning, but nothing in between."""
         pid = reading.chain.pid
         found = self._store.list(f"{self._store.root}/{layout.chain_directory(pid)}")
-        numbers = []
+        entries: list[tuple[int, int]] = []
         for status in found:
             seq = layout.parse_entry_name(status.name)
             if seq is not None:
-                numbers.append(seq)
+                entries.append((seq, status.modified_ms))
             elif status.name != "tmp":
                 path = f"{layout.chain_directory(pid)}/{status.name}"
                 self.findings.append(self._finding(What.FILE_UNKNOWN, path, "not an entry", pid.partition))
-        reading.listed = deque(sorted(numbers))
+        reading.listed = deque(self._without_strays(pid, sorted(entries)))
+
+    def _without_strays(self, pid: PartitionId, entries: list[tuple[int, int]]) -> list[int]:
+        """Entries without those below a hole that were written *later* than what follows it: their numbers had
+        been given free by retention, and nobody follows them (see ``commit.append``).
+        """
+        begin = 0
+        for i in range(1, len(entries)):
+            (seq, written), (after, after_written) = entries[i - 1], entries[i]
+            if after != seq + 1 and written > after_written:
+                begin = i
+        for seq, _ in entries[:begin]:
+            detail = f"entry {seq} was put where retention had made room; the chain goes on without it"
+            self.findings.append(self._finding(What.ENTRY_STRAY, layout.entry_path(pid, seq), detail, pid.partition))
+        return [seq for seq, _ in entries[begin:]]
 
     def advance(self, until: int | None) -> None:
         """Read on in every chain until its frontier reaches ``until``, or, with None, to its end."""

@@ -14,6 +14,7 @@ from logflume import commit
 from logflume.core import layout
 from logflume.errors import StoreError
 from logflume.finish import run as finishing
+from logflume.finish.reveal import reveal
 from logflume.model import HOUR_MS, Kind
 from logflume.reconcile.findings import What
 from tests.reconcile.conftest import Reconcile
@@ -240,3 +241,34 @@ def test_late_files_of_trimmed_entries_are_not_strangers(tree: Tree, reconciled:
             path.unlink()
     assert reconciled(tree, full=True, deep=True).findings == []
     assert list(tree.path(tree.hour(0, Kind.LATE)).iterdir())
+
+
+def test_an_hour_that_an_operator_revealed_is_neither_wrong_nor_marked(tmp_path: Path, reconciled: Reconcile) -> None:
+    """A partition that is stopped holds it back; then it comes after all."""
+    tree = Tree(tmp_path)
+    for ingest in tree.ingests:
+        tree._fill_hour(ingest, FIRST_HOUR, 12, late=False, bad=False)
+    tree.ingests[0].feed([FIRST_HOUR + HOUR_MS + 120_000])
+    tree.ingests[0].decide()
+    assert reveal(tree.store, "app", tree.topic_id, FIRST_HOUR).state == "revealed"
+    for _ in range(2):
+        assert reconciled(tree, deep=True).findings == []
+    tree.ingests[1].feed([FIRST_HOUR + HOUR_MS + 120_000])
+    tree.ingests[1].decide()
+    assert [one.what for one in reconciled(tree).findings] == [What.MARKER_MISSING]
+    assert reconciled(tree, repair=True).exit_code == 11
+    assert tree.marker(0).exists()
+    assert not tree.path(f"{tree.hour(0)}/{layout.INCOMPLETE}").exists()
+    assert reconciled(tree, full=True, deep=True).findings == []
+
+
+def test_an_entry_where_retention_had_made_room_is_a_note(tree: Tree, reconciled: Reconcile) -> None:
+    for path in tree.entries()[:5]:
+        data = path.read_bytes()
+        path.unlink()
+    tree.entry(2).write_bytes(data)
+    found = reconciled(tree, full=True)
+    assert [(one.what, one.path) for one in found.findings] == [
+        (What.ENTRY_STRAY, str(tree.entry(2).relative_to(tree.store.root)))
+    ]
+    assert found.exit_code == 0

@@ -11,6 +11,7 @@ the round trip over arbitrary identities.
     _logflume/<topic>/<topic id>/p00003/000000000042.json                 ledger
     _logflume/<topic>/<topic id>/p00003/tmp/<unique name>
     _logflume/<topic>/<topic id>/plans/2026-11-22T07.json                 what finishing will do
+    _logflume/<topic>/<topic id>/compactions/late/2026-11-22T07/000000.json   which files became which
     _logflume/<topic>/<topic id>/topic.json                               how many partitions it began with
 
 A topic name may hold only ``[a-zA-Z0-9._-]`` (Kafka's rule) and none of our own trees begins without an
@@ -37,6 +38,9 @@ _CODECS = {"gzip": ".gz", "zstd": ".zst", "none": ""}
 _PARTITION = r"p(\d{5}|[1-9]\d{5,})"
 _PART = re.compile(rf"(_?)(a?){_PARTITION}-(\d{{19}})\.[a-z.]+", re.ASCII)
 _FILE = re.compile(r"(?P<topic>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.[a-z.]+", re.ASCII)
+_COMPACTED = re.compile(r"(?P<topic>.+)-(a?)c(\d{6})-(\d{5})-of-(\d{5})\.[a-z.]+", re.ASCII)
+_REPLACED = re.compile(r"_replaced-(\d{6})-.+", re.ASCII)
+_COMPACTION = re.compile(r"(\d{6})\.json", re.ASCII)
 _ENTRY = re.compile(r"(\d{12})\.json", re.ASCII)
 _HOUR = re.compile(r"dt=(\d{4}-\d\d-\d\d)(?:/hour=(\d\d)(\d\d)?)?", re.ASCII)
 _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d(\d\d)?", re.ASCII)
@@ -190,3 +194,51 @@ def parse_plan_name(name: str) -> int | None:
     """The hour of a plan's file name; None for any other file."""
     hour, dot, ext = name.partition(".")
     return parse_hour_name(hour) if (dot, ext) == (".", "json") and _NAME.fullmatch(hour) else None
+
+
+@dataclass(frozen=True, slots=True)
+class CompactedName:
+    """A file that compaction number ``number`` of its directory made; ``appended``: of late parts in an hour's own."""
+
+    topic: str
+    number: int
+    index: int
+    count: int
+    appended: bool = False
+
+    def file_name(self, ext: str) -> str:
+        return f"{self.topic}-{'a' * self.appended}c{self.number:06d}-{self.index:05d}-of-{self.count:05d}{ext}"
+
+
+def parse_compacted_name(name: str) -> CompactedName | None:
+    """Inverse of ``CompactedName.file_name``; None for any other file."""
+    match = _COMPACTED.fullmatch(name)
+    if match is None:
+        return None
+    topic, appended, number, index, count = match.groups()
+    return CompactedName(topic, int(number), int(index), int(count), bool(appended))
+
+
+def replaced_name(number: int, name: str) -> str:
+    """The hidden name of a file that compaction ``number`` copied, for as long as it is kept."""
+    return f"_replaced-{number:06d}-{name}"
+
+
+def parse_replaced_name(name: str) -> int | None:
+    """The number of the compaction; None for any other file."""
+    match = _REPLACED.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def compactions_directory(topic: str, topic_id: str, place: str = "") -> str:
+    return f"{topic_directory(topic, topic_id)}/compactions{f'/{place}' if place else ''}"
+
+
+def compaction_path(topic: str, topic_id: str, place: str, hour: int, window_ms: int, number: int) -> str:
+    return f"{compactions_directory(topic, topic_id, place)}/{hour_name(hour, window_ms)}/{number:06d}.json"
+
+
+def parse_compaction_name(name: str) -> int | None:
+    """The number of a compaction record's file name; None for any other file."""
+    match = _COMPACTION.fullmatch(name)
+    return int(match[1]) if match else None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from logflume.store import Store, open_store
+from logflume.errors import Missing
+from logflume.store import Store
+from logflume.store.local import LocalStore
 
 CHANGES = ("upload", "write", "publish", "concat", "join", "delete")
 
@@ -47,14 +50,29 @@ def dying(store: Store, at: int = -1, *, after: bool = False) -> Store:
     return cast(Store, _Dying(store, at, after=after))
 
 
-def copies(template: Store, base: Path) -> Callable[[], Store]:
+class Concats(LocalStore):
+    """Local files with HDFS's concat: in one step the target grows and the sources are gone."""
+
+    can_concat = True
+
+    def concat(self, target: str, sources: Sequence[str]) -> None:
+        for path in (target, *sources):
+            if not os.path.exists(path):
+                raise Missing(f"concat: {path} is not there")
+        with open(target, "ab") as grown:
+            for path in sources:
+                grown.write(Path(path).read_bytes())
+                os.unlink(path)
+
+
+def copies(template: Store, base: Path, opened: Callable[[str], Store] = LocalStore) -> Callable[[], Store]:
     """A fresh copy of a local tree at each call."""
     numbers = itertools.count()
 
     def make() -> Store:
         root = base / f"copy-{next(numbers)}"
         shutil.copytree(template.root, root)
-        return open_store(f"file://{root}")
+        return opened(str(root))
 
     return make
 

@@ -1,0 +1,1 @@
+"""Fewer, larger files where finishing does not see to it; which files became which is on record."""

@@ -1,0 +1,203 @@
+"""Carrying out a compaction. Every step may be repeated, and done by several at once.
+
+1. the record is there (see ``record.put``).
+2. where files are copied: each new file is written aside and read back, part by part.
+3. in an hour: the new manifest is put as its plan, so that a finisher which comes by does the same as we; then the
+   marker is taken away. Whoever waits for it waits.
+4. the files. By concat: the first file gets the new name, then the others are appended to it, one transaction for
+   some 300 of them. By copying: each source is hidden as ``_replaced-…``, then the copy is shown.
+5. in an hour: the marker with the new manifest, and the plan goes.
+6. after the grace period the replaced files are removed, by a later run.
+
+What a job sees that lists the directory, then reads. One that asks for ``_SUCCESS`` first: nothing of this, but for a
+job that asked before step 3 and reads after it: the names it has are gone, so it fails, and is right when it is
+repeated. Files that were open already can be read to their end. In the late and quarantine trees there is no
+marker: while concat is at it, each listing has every record exactly once; while files are copied a listing may
+miss those of one new file for the moment of its renames, and never has a record twice. A job that lists between the
+renaming of the first file and the concat, and has read all others before the concat comes, would read them again in the
+first: two calls that follow each other at once lie between, unless this process is stopped there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+
+from logflume.compact.record import Made, Record
+from logflume.core import layout
+from logflume.errors import Busy, Exists, Missing, Stopped, StoreError, Unreachable
+from logflume.finish import plan as plans
+from logflume.finish import run
+from logflume.finish.plan import Plan
+from logflume.store.base import Store
+
+#: how often a call is tried again that somebody else's call came before
+LOOKS = 5
+_HINT = "someone else wrote or removed it; run 'logflume reconcile'"
+
+
+def carry_out(store: Store, record: Record) -> bool:
+    """Returns whether anything was left to do. Raises Stopped where the files contradict the record."""
+    directory = f"{store.root}/{record.spot.directory}"
+    there = {status.name: status.length for status in store.list(directory)}
+    if _is_done(store, record, there):
+        if record.manifest is not None:
+            # whoever put the marker may have died before this
+            store.delete(_plan_path(store, record.manifest))
+        return False
+    copies = {
+        made.name: _copy(store, record, made, there)
+        for made in record.made
+        if record.copy and there.get(made.name) != made.size
+    }
+    if record.manifest is not None:
+        _take_marker_away(store, record.manifest)
+    for made in record.made:
+        if not record.copy:
+            _concat(store, directory, made)
+        elif made.name in copies:
+            _swap(store, record, made, copies[made.name])
+    if record.manifest is not None:
+        _mark(store, record.manifest)
+    return True
+
+
+def _is_done(store: Store, record: Record, there: dict[str, int]) -> bool:
+    if any(there.get(made.name) != made.size for made in record.made):
+        return False
+    return record.manifest is None or (record.manifest.marker in there and _has_marker(store, record.manifest))
+
+
+def _has_marker(store: Store, manifest: Plan) -> bool:
+    try:
+        return store.read(_marker_path(store, manifest)) == plans.encode(manifest)
+    except Missing:
+        return False
+
+
+def _marker_path(store: Store, manifest: Plan) -> str:
+    return f"{store.root}/{manifest.directory}/{manifest.marker}"
+
+
+def _plan_path(store: Store, manifest: Plan) -> str:
+    path = layout.plan_path(manifest.topic, manifest.topic_id, manifest.hour, manifest.window_ms)
+    return f"{store.root}/{path}"
+
+
+# -- the marker -----------------------------------------------------------------------------------
+
+
+def _take_marker_away(store: Store, manifest: Plan) -> None:
+    """Step 3."""
+    for _ in range(LOOKS):
+        found = run.put_plan(store, manifest)
+        if found == manifest:
+            break
+        if found is not None and run.marked(store, f"{store.root}/{manifest.directory}"):
+            # left by a finisher that died after it had marked the hour
+            store.delete(_plan_path(store, manifest))
+    else:
+        raise Busy(f"{manifest.directory} is just being finished")
+    if not _has_marker(store, manifest):
+        store.delete(_marker_path(store, manifest))
+
+
+def _mark(store: Store, manifest: Plan) -> None:
+    """Step 5. A finisher that had seen the old files may have put the old marker again."""
+    for _ in range(LOOKS):
+        run.mark(store, manifest)
+        if _has_marker(store, manifest):
+            run.tidy(store, manifest)
+            return
+        store.delete(_marker_path(store, manifest))
+    raise Busy(f"somebody marks {manifest.directory} again and again")
+
+
+# -- by concat ------------------------------------------------------------------------------------
+
+
+def _concat(store: Store, directory: str, made: Made) -> None:
+    target, sources = f"{directory}/{made.name}", [f"{directory}/{source.name}" for source in made.sources]
+    if store.stat(target) is None:
+        try:
+            store.publish(sources[0], target)
+        except (Exists, Missing, StoreError, Unreachable):
+            # another run was quicker, or a reply was lost: the target tells
+            if store.stat(target) is None:
+                raise
+    ends = [made.sources[0].size]
+    for source in made.sources[1:]:
+        ends.append(ends[-1] + source.size)
+    idle, before = 0, -1
+    while True:
+        status = store.stat(target)
+        if status is None or status.length not in ends:
+            found = "is gone" if status is None else f"has {status.length} bytes, which its sources do not explain"
+            raise Stopped(f"{target} {found}", hint=_HINT)
+        done = ends.index(status.length) + 1
+        if done == len(sources):
+            return
+        idle, before = (0, done) if done > before else (idle + 1, before)
+        if idle == LOOKS:
+            raise Stopped(f"{target} stays at {status.length} of {ends[-1]} bytes: a source is missing", hint=_HINT)
+        try:
+            store.concat(target, sources[done : done + run.CONCAT_SOURCES])
+        except Missing:
+            # done by another run just now, or a source is really gone: the length tells
+            continue
+
+
+# -- by copying -----------------------------------------------------------------------------------
+
+
+def _copy(store: Store, record: Record, made: Made, there: dict[str, int]) -> str:
+    """Step 2; returns where the copy is."""
+    spot = record.spot
+    directory = f"{store.root}/{spot.directory}"
+    paths = []
+    for source in made.sources:
+        names = (source.name, layout.replaced_name(record.number, source.name))
+        found = next((name for name in names if there.get(name) == source.size), None)
+        if found is None:
+            raise Stopped(f"{spot.directory}/{source.name} is not there with {source.size} bytes", hint=_HINT)
+        paths.append(f"{directory}/{found}")
+    tmp = f"{store.root}/{layout.topic_directory(spot.topic, spot.topic_id)}/tmp/{uuid.uuid4().hex}"
+    length = store.join(paths, tmp)
+    if length != made.size:
+        raise StoreError(f"joining {made.name} gave {length} bytes instead of {made.size}")
+    _verify(store, tmp, made)
+    return tmp
+
+
+def _verify(store: Store, path: str, made: Made) -> None:
+    """The originals are removed one day, so the copy is read back first."""
+    chunks, rest = store.stream(path), b""
+    for part in made.file.parts:
+        digest, left = hashlib.sha256(), part.size
+        while left > 0:
+            rest = rest or next(chunks, b"")
+            if not rest:
+                break
+            digest.update(rest[:left])
+            left, rest = left - len(rest[:left]), rest[left:]
+        if digest.hexdigest() != part.sha256:
+            raise Stopped(f"{part.path} has other bytes in the files to be merged than were decided", hint=_HINT)
+
+
+def _swap(store: Store, record: Record, made: Made, copy: str) -> None:
+    directory = f"{store.root}/{record.spot.directory}"
+    for source in made.sources:
+        hidden = f"{directory}/{layout.replaced_name(record.number, source.name)}"
+        try:
+            store.publish(f"{directory}/{source.name}", hidden)
+        except (Exists, Missing):
+            # done by an earlier run; the copy was made from that name then
+            if store.stat(f"{directory}/{source.name}") is not None:
+                raise
+    try:
+        store.publish(copy, f"{directory}/{made.name}")
+    except Exists:
+        store.delete(copy)
+        status = store.stat(f"{directory}/{made.name}")
+        if status is None or status.length != made.size:
+            raise Stopped(f"{record.spot.directory}/{made.name} is there with another length", hint=_HINT) from None

@@ -1,0 +1,135 @@
+"""After all splits of a replay: close what the range leaves open, and finish every hour.
+
+A replay ends, so somebody has to close its last hours: each partition gets one entry with a closing of reason
+``backfill`` up to the end of the last hour of any of them. An hour that this closes and that might have had
+records behind the range is never called complete (``Blind``): but for partitions whose range ends where the log
+did, silent for as long as a daemon would have asked for. The steps follow from the chains alone, and
+may be repeated, by several at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from logflume import commit
+from logflume.backfill.model import Job, Plan, Split
+from logflume.backfill.replay import at_end
+from logflume.core import ledger
+from logflume.core.ledger import Blind, Closing, Entry, Head
+from logflume.daemon.slot import now_ms
+from logflume.errors import Fenced, Stopped
+from logflume.finish import run
+from logflume.finish.follow import TopicFollower
+from logflume.store.base import Store
+
+CLOSING = "backfill"
+THREADS = 8
+HOURS_AT_ONCE = 64
+#: another run may append the same closing at the same time
+TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """The finished hours of a replay; ``marked_before`` were found done."""
+
+    complete: int = 0
+    incomplete: int = 0
+    marked_before: int = 0
+
+
+def close_all(store: Store, job: Job, plan: Plan) -> None:
+    """The final closing of every partition. Raises Stopped where a split is not at its end."""
+    heads = [_head(store, split) for split in plan.splits]
+    until = _until(heads, plan)
+    if until is None:
+        return
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(lambda split: _close(store, job, split, until), plan.splits))
+
+
+def _head(store: Store, split: Split) -> Head:
+    head = commit.read_head(store, split.pid)
+    if head is None or not at_end(head, split):
+        raise Stopped(f"{split.pid}: the range is not read to its end, {split.end}", hint="run the same command again")
+    return head
+
+
+def _until(heads: Sequence[Head], plan: Plan) -> int | None:
+    """Until when hours are closed; None where no partition has a record."""
+    if plan.span is not None:
+        return plan.span.until
+    ends = []
+    for head in heads:
+        state = head.state
+        if state.seen is not None:
+            ends.append(state.seen - state.seen % state.window_ms + state.window_ms)
+    return max(ends, default=None)
+
+
+def _close(store: Store, job: Job, split: Split, until: int) -> None:
+    owner = f"backfill:{job.name}"
+    for _ in range(TRIES):
+        head = _head(store, split)
+        if head.state.frontier is not None and head.state.frontier >= until:
+            return
+        entry = closing_entry(head, split, until, owner=owner, at=now_ms())
+        ledger.check_follows(head, entry)
+        try:
+            commit.append(store, entry)
+        except Fenced:
+            # the same words from another run, or a claim of a twin that has nothing left to read
+            continue
+        return
+    raise Fenced(f"{split.pid}: other runs of this replay extend the chain; is one still running?")
+
+
+def closing_entry(head: Head, split: Split, until: int, *, owner: str, at: int) -> Entry:
+    """The entry that closes all hours until ``until``, and says for which of them the range cannot vouch."""
+    state = head.state
+    closing = Closing(state.frontier, until, state.position, CLOSING, at)
+    known = [time for time in (state.frontier, split.idle_until) if time is not None]
+    since = max(known, default=None)
+    blind = state.blind
+    if since is None or since < until:
+        blind = (*blind, Blind(since, None, state.position, f"the range ends at offset {state.position}"))
+    after = replace(
+        state,
+        frontier=until,
+        boundaries=(*state.boundaries, closing) if closing.boundary > state.committed else state.boundaries,
+        unfinished={state.window_ms * (until // state.window_ms) - state.window_ms: head.entry.seq + 1}
+        | dict(state.unfinished),
+        blind=blind,
+    )
+    old = head.entry
+    return Entry(
+        pid=old.pid,
+        seq=old.seq + 1,
+        prev=head.sha256,
+        what="decide",
+        owner=owner,
+        epoch=old.epoch,
+        at=at,
+        config=old.config,
+        state=after,
+        closed=(closing,),
+        note="the end of a backfill's range",
+    )
+
+
+def finish_all(store: Store, job: Job, plan: Plan) -> Hours:
+    """S7 for every hour of the replay."""
+    complete = incomplete = before = 0
+    with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(THREADS) as readers:
+        follower = TopicFollower(store, plan.topic, plan.topic_id, job.settings, readers)
+        follower.refresh()
+        while due := follower.due(HOURS_AT_ONCE):
+            for wanted, done in zip(due, pool.map(lambda one: run.finish(store, one), due), strict=True):
+                follower.finished(wanted.hour)
+                if done is None:
+                    before += 1
+                complete += not wanted.incomplete
+                incomplete += bool(wanted.incomplete)
+    return Hours(complete, incomplete, before)

@@ -1,0 +1,191 @@
+"""Which files of a root are not what was decided: every part of them against its decided check sum.
+
+A part lies under its own name, or, when its hour is merged, in a range of another file. The hour's marker says which;
+before it is there, the plan does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from logflume import commit
+from logflume.backfill import amend
+from logflume.backfill.model import Job
+from logflume.core import layout
+from logflume.core.ledger import Part
+from logflume.errors import LedgerError, Missing
+from logflume.finish import plan as plans
+from logflume.finish.plan import File, Plan
+from logflume.model import Kind
+from logflume.store.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be looked at: all where nothing is said. ``offsets`` is [first, end)."""
+
+    topic: str
+    hours: tuple[int, ...] = ()
+    partitions: tuple[int, ...] = ()
+    offsets: tuple[int, int] | None = None
+
+    def has(self, part: Part) -> bool:
+        if self.hours and part.hour not in self.hours:
+            return False
+        if self.partitions and partition_of(part) not in self.partitions:
+            return False
+        return self.offsets is None or (part.offsets.first < self.offsets[1] and part.offsets.last >= self.offsets[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """A file that has to be made again: ``parts`` in their order, ``bad`` the places of those that are not intact in
+    what is there. ``plan`` is what the hour was merged by, or will be; ``marked``: its marker is there.
+    """
+
+    topic: str
+    topic_id: str
+    window_ms: int
+    path: str
+    parts: tuple[Part, ...]
+    bad: tuple[int, ...]
+    plan: Plan | None = field(default=None, repr=False)
+    marked: bool = False
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def records(self) -> int:
+        return sum(self.parts[i].count for i in self.bad)
+
+
+def partition_of(part: Part) -> int:
+    name = layout.parse_part_name(part.path.rsplit("/", 1)[1])
+    if name is None:
+        raise LedgerError(f"{part.path} is not the name of a part")
+    return name.partition
+
+
+def find(store: Store, job: Job, topic_id: str, wanted: Wanted) -> list[Mend]:
+    """Reads every file that holds a wanted part. Raises store errors and LedgerError."""
+    amended = amend.read(store, wanted.topic, topic_id)
+    decided = amend.apply(_decided(store, wanted, topic_id), amended)
+    hours = {part.hour for part in decided if part.kind is Kind.HOUR} | set(wanted.hours)
+    found: list[Mend] = []
+    window_ms = job.settings.window_ms
+    for hour in sorted(hours):
+        parts = [part for part in decided if part.kind is Kind.HOUR and part.hour == hour]
+        found += _hour(store, wanted, topic_id, hour, window_ms, parts)
+    for part in decided:
+        if part.kind is not Kind.HOUR:
+            found += _alone(store, wanted.topic, topic_id, window_ms, part)
+    return found
+
+
+def _decided(store: Store, wanted: Wanted, topic_id: str) -> list[Part]:
+    """Wanted parts of all entries that are retained."""
+    parts = []
+    for pid in commit.chains(store, wanted.topic, topic_id):
+        if wanted.partitions and pid.partition not in wanted.partitions:
+            continue
+        for status in store.list(f"{store.root}/{layout.chain_directory(pid)}"):
+            seq = layout.parse_entry_name(status.name)
+            if seq is not None:
+                try:
+                    entry = commit.read_entry(store, pid, seq).entry
+                except Missing:
+                    continue  # retention took it just now
+                parts += [part for part in entry.parts if wanted.has(part)]
+    return parts
+
+
+def _hour(store: Store, wanted: Wanted, topic_id: str, hour: int, window_ms: int, parts: Sequence[Part]) -> list[Mend]:
+    directory = layout.hour_path(wanted.topic, hour, window_ms)
+    there = {status.name: status.length for status in store.list(f"{store.root}/{directory}")}
+    marker = next((name for name in (layout.SUCCESS, layout.INCOMPLETE) if name in there), None)
+    plan_path = layout.plan_path(wanted.topic, topic_id, hour, window_ms)
+    plan = _read_plan(store, plan_path if marker is None else f"{directory}/{marker}")
+    if plan is None:
+        return [mend for part in parts for mend in _alone(store, wanted.topic, topic_id, window_ms, part)]
+    found = []
+    for file in plan.files:
+        if not any(wanted.has(part) for part in file.parts):
+            continue
+        for path, held in _pieces(directory, file, there, merged=marker is not None):
+            bad = _bad(store, path, held)
+            if bad and not (len(held) == 1 and _in_tmp(store, held[0])):
+                found.append(Mend(wanted.topic, topic_id, window_ms, path, tuple(held), bad, plan, marker is not None))
+    return found
+
+
+def _read_plan(store: Store, path: str) -> Plan | None:
+    try:
+        return plans.decode(store.read(f"{store.root}/{path}"))
+    except Missing:
+        return None
+
+
+def _pieces(directory: str, file: File, there: dict[str, int], *, merged: bool) -> Iterable[tuple[str, Sequence[Part]]]:
+    """The files that have to be there now, and the parts that each holds."""
+    parts = file.parts
+    if merged or file.name in there:
+        yield f"{directory}/{file.name}", parts
+        return
+    first, size = there.get(parts[0].path.rsplit("/", 1)[1]), 0
+    done = 1
+    for count, part in enumerate(parts, 1):
+        size += part.size
+        if first == size:
+            done = count
+    yield parts[0].path, parts[:done]
+    for part in parts[done:]:
+        yield part.path, [part]
+
+
+def _alone(store: Store, topic: str, topic_id: str, window_ms: int, part: Part) -> list[Mend]:
+    """A part under its own name; a late one that was appended to its hour may show already."""
+    directory, name = part.path.rsplit("/", 1)
+    paths = [part.path]
+    if part.kind is not Kind.HOUR and name.startswith("_"):
+        paths.append(f"{directory}/{name[1:]}")
+    if not all(_bad(store, path, [part]) for path in paths) or _in_tmp(store, part):
+        return []
+    shown = [path for path in paths if store.stat(f"{store.root}/{path}") is not None]
+    return [Mend(topic, topic_id, window_ms, (shown or paths)[0], (part,), (0,))]
+
+
+def _in_tmp(store: Store, part: Part) -> bool:
+    """Decided, and still to be published: that is for the owner, or reconcile --repair."""
+    return store.stat(f"{store.root}/{part.path}") is None and not _bad(store, part.tmp, [part])
+
+
+def _bad(store: Store, path: str, parts: Sequence[Part]) -> tuple[int, ...]:
+    """Places of the parts that this file does not hold as they were decided."""
+    everything = tuple(range(len(parts)))
+    status = store.stat(f"{store.root}/{path}")
+    if status is None or status.is_dir:
+        return everything
+    bad, at = [], 0
+    try:
+        for i, part in enumerate(parts):
+            if digest_of(store, f"{store.root}/{path}", at, part.size) != part.sha256:
+                bad.append(i)
+            at += part.size
+    except Missing:
+        return everything
+    # bytes behind the last part: its own are right, and the file is not
+    return tuple(bad) if status.length == at else tuple(bad) or (len(parts) - 1,)
+
+
+def digest_of(store: Store, path: str, offset: int, size: int) -> str:
+    digest = hashlib.sha256()
+    while size > 0:
+        data = store.read(path, offset, min(size, 8 << 20))
+        if not data:
+            break
+        digest.update(data)
+        offset, size = offset + len(data), size - len(data)
+    return digest.hexdigest()

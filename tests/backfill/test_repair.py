@@ -1,0 +1,145 @@
+"""``backfill --repair``: files are removed and damaged, and come back; the independent checker sees no difference."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.backfill.conftest import Scene
+from tests.backfill.test_replay import hour
+
+pytestmark = pytest.mark.slow
+
+KILLS = 22
+
+
+@pytest.fixture
+def tree(scene: Scene) -> Path:
+    """A finished tree, made by a replay."""
+    scene.daemon = {"buffer_bytes": "2MiB"}
+    scene.settings = {"roll_bytes": "4MiB", "max_record_bytes": "1MiB"}
+    live = scene.root("live")
+    scene.run("--into", live, config=scene.configured(scene.root("elsewhere"), "elsewhere"))
+    scene.check(live).clean(crashed=False)
+    return scene.folder / "live"
+
+
+#: with records of 1 MB the parts are many chunks, whose bytes come out otherwise
+both = pytest.mark.parametrize("scene", [0, 40], indirect=True, ids=["small", "large"])
+
+
+def files(tree: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(tree)): path.read_bytes()
+        for path in sorted(tree.rglob("*"))
+        if path.is_file() and "_logflume" not in path.parts
+    }
+
+
+def damage(tree: Path, rng: random.Random) -> list[str]:
+    """One file gone, one too short, one with another byte, and one of each other tree gone."""
+    names = [name for name in files(tree) if "_SUCCESS" not in name]
+    hours = [name for name in names if not name.startswith("_")]
+    gone, short, flipped = rng.sample(hours, 3)
+    late = rng.choice([name for name in names if name.startswith("_late/")])
+    odd = rng.choice([name for name in names if name.startswith("_quarantine/")])
+    for name in (gone, late, odd):
+        (tree / name).unlink()
+    data = (tree / short).read_bytes()
+    (tree / short).write_bytes(data[: len(data) // 3])
+    data = (tree / flipped).read_bytes()
+    at = len(data) // 2
+    (tree / flipped).write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+    return [gone, short, flipped, late, odd]
+
+
+@both
+def test_what_is_gone_or_damaged_comes_back_as_it_was(scene: Scene, tree: Path) -> None:
+    before = files(tree)
+    broken = damage(tree, random.Random(3))
+    dry = scene.told("--repair", "--dry-run")
+    assert sorted(dry["files"]) == sorted(broken)
+    told = scene.told("--repair")
+    assert len(told["files"]) == 5
+    assert scene.told("--repair")["already"]
+    scene.check(scene.root("live")).clean(crashed=False)
+    after = files(tree)
+    if scene.large:
+        assert told["amended"] > 0
+    else:
+        assert told["amended"] == 0
+        assert after == before
+    assert set(after) == set(before)
+    for name in before:
+        assert len(after[name]) == len(before[name]), name
+        if name.endswith(".gz"):
+            assert gzip.decompress(after[name]) == gzip.decompress(before[name])
+
+
+def test_offsets_of_a_partition_and_hours_bring_back_what_they_name_and_no_more(scene: Scene, tree: Path) -> None:
+    before = files(tree)
+    hours = [name for name in before if not name.startswith("_") and name.endswith(".gz")]
+    for name in hours:
+        (tree / name).unlink()
+    told = scene.told("--repair", "--hours", f"{hour(scene, 1)},{hour(scene, 3)}")
+    assert len(told["files"]) == 2
+    told = scene.told("--repair", "--partition", "0", "--offsets", "0-10")
+    assert len(told["files"]) == 1
+    scene.told("--repair", "--partition", "1")
+    assert files(tree) == before
+
+
+@both
+def test_the_commands_that_reconcile_prints_do_it(scene: Scene, tree: Path) -> None:
+    damage(tree, random.Random(4))
+    reconcile = [sys.executable, "-m", "logflume", "reconcile", "-c", str(scene.config), "--deep", "--full"]
+    done = subprocess.run(reconcile, capture_output=True, check=False, text=True, timeout=120)
+    assert done.returncode == 9, done.stdout + done.stderr
+    commands = [line.strip() for line in done.stdout.splitlines() if line.strip().startswith("logflume backfill")]
+    assert commands
+    for command in commands:
+        words = [sys.executable, "-m", *shlex.split(command)]
+        ended = subprocess.run(words, capture_output=True, check=False, text=True, timeout=120)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    done = subprocess.run(reconcile, capture_output=True, check=False, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    scene.check(scene.root("live")).clean(crashed=False)
+
+
+@both
+def test_killed_at_any_moment_and_run_again_it_completes(scene: Scene, tree: Path) -> None:
+    rng = random.Random(11)
+    before = files(tree)
+    killed = 0
+    takes = 4.0
+    while killed < KILLS:
+        damage(tree, rng)
+        while killed < KILLS:
+            began = time.monotonic()
+            child = subprocess.Popen(
+                scene.command("--repair"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+            )
+            try:
+                _, err = child.communicate(timeout=rng.uniform(0.3 * takes, takes))
+                assert child.returncode == 0, err.decode()
+                takes = time.monotonic() - began
+                break
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.communicate()
+                killed += 1
+    scene.run("--repair")
+    scene.check(scene.root("live")).clean(crashed=True)
+    after = files(tree)
+    assert {name: len(data) for name, data in after.items()} == {name: len(data) for name, data in before.items()}
+    if not scene.large:
+        assert after == before

@@ -1,0 +1,123 @@
+"""A bounded stretch of one partition, read by assignment: no group is joined, and nothing is committed."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from logflume.errors import Stopped, Unreachable
+from logflume.kafka import batches, options
+from logflume.kafka.client_log import CLIENT_LOG
+from logflume.kafka.consumer import MAX_WAIT_S
+from logflume.kafka.failures import error_of, translate
+from logflume.model import Batch
+
+#: seconds without a record, an end or an answer after which the brokers are given up
+SILENCE_S = 60.0
+#: the end of a range that was answered before, and is not there now: a transaction that is open again does not
+#: exist, so this is a broker that lags for a moment, or a truncated log
+SHORT_S = 15.0
+
+_LOST = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION}
+
+
+class RangeReader:
+    """The records of [start, end), as batches. ``position`` is past all that was handed over, and past markers.
+
+    ``with RangeReader(…) as reader: while not reader.done: batch = reader.poll(…)``
+    """
+
+    def __init__(self, settings: options.Options, topic: str, partition: int, start: int, end: int) -> None:
+        self.topic, self.partition, self.end = topic, partition, end
+        self.position = start
+        self._heard = time.monotonic()
+        self._short_since: float | None = None
+        # librdkafka wants a group's name of every consumer, and takes its other options for a wish to join
+        alone = {name: value for name, value in settings.items() if not name.startswith("group.")}
+        try:
+            self._client = Consumer({**options.for_consumer(alone), "group.id": "logflume-backfill"}, logger=CLIENT_LOG)
+            if not self.done:
+                self._client.assign([TopicPartition(topic, partition, start)])
+        except KafkaException as failure:
+            raise translate(error_of(failure), f"read {self}") from failure
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition} from offset {self.position} to {self.end}"
+
+    @property
+    def done(self) -> bool:
+        return self.position >= self.end
+
+    def poll(self, max_records: int, timeout_s: float = MAX_WAIT_S) -> Batch | None:
+        """The next records below ``end``; None when there are none yet.
+
+        Raises Stopped where offsets of the range are gone, Unreachable after a minute of silence.
+        """
+        try:
+            messages = self._client.consume(max_records, timeout_s)
+        except KafkaException as failure:
+            raise translate(error_of(failure), f"read {self}") from failure
+        records: list[Message] = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                records.append(message)
+            else:
+                self._failed(error, message.offset())
+        if messages:
+            self._heard = time.monotonic()
+        elif time.monotonic() - self._heard > SILENCE_S:
+            raise Unreachable(f"read {self}: nothing came in {SILENCE_S:g} s")
+        return self._batch(records)
+
+    def _batch(self, records: list[Message]) -> Batch | None:
+        if not records:
+            return None
+        fresh = batches.increasing(self.position, records)  # K14
+        inside = [message for message in fresh if (message.offset() or 0) < self.end]
+        if len(inside) < len(fresh):
+            # a record behind the end: what is missing before it are gaps
+            self.position = self.end
+        if not inside:
+            return None
+        made = batches.batch((self.topic, self.partition), inside)
+        self.position = max(self.position, made.next_offset)
+        made.next_offset = self.position
+        return made
+
+    def _failed(self, error: KafkaError, offset: int | None) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            self.position = max(self.position, min(offset or 0, self.end))
+            self._ended()
+        elif error.code() in _LOST:
+            raise Stopped(
+                f"read {self}: offsets are not in Kafka any more: {error.str()}",
+                hint="retention has removed them, or the log was truncated: begin the range later",
+            )
+        elif not error.retriable():
+            raise translate(error, f"read {self}")
+
+    def _ended(self) -> None:
+        """The log ends here for now. Said once for each fetch that reaches the end."""
+        if self.done:
+            return
+        now = time.monotonic()
+        self._short_since = now if self._short_since is None else self._short_since
+        if now - self._short_since > SHORT_S:
+            raise Stopped(
+                f"read {self}: the log ends at {self.position}", hint="was the topic re-created, or truncated?"
+            )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

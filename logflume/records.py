@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,9 @@ from logflume.model import Batch, Reason
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _APPEND = 2
+_first, _last = operator.itemgetter(0), operator.itemgetter(-1)
+#: { and }, as bytes give them
+_OPENS, _CLOSES = {0x7B}, {0x7D}
 
 
 @dataclass(slots=True)
@@ -110,7 +114,7 @@ class RecordReader:
             return None
         times: list[int] | None = batch.kafka_times
         if self._json:
-            times = self._json_times(joined, n, batch.kafka_times)
+            times = self._json_times(values, joined, batch.kafka_times)  # type: ignore[arg-type]  # as above
         if times is None:
             return None
         if self._source == "append" and any(record.timestamp()[0] != _APPEND for record in batch.envelopes):
@@ -119,14 +123,18 @@ class RecordReader:
             return None
         return times, joined
 
-    def _json_times(self, joined: bytes, n: int, kafka_times: list[int]) -> list[int] | None:
-        """Times of n lines that are one JSON object each, or None if they may not be.
+    def _json_times(self, values: list[bytes], joined: bytes, kafka_times: list[int]) -> list[int] | None:
+        """Times of lines that are one JSON object each, or None if they may not be.
 
         ``decode_lines`` does not ask for a newline between two values. But where each line begins with
         ``{`` and ends with ``}``, no value can go over the end of a line (after a ``}`` JSON has no ``{``
         without a comma, and strings hold no raw newline), so n values from n lines are one each.
         """
-        if not joined.startswith(b"{") or not joined.endswith(b"}") or joined.count(b"}\n{") != n - 1:
+        try:
+            # looking at two bytes of each value takes a third of the time of counting all "}\n{"
+            if set(map(_first, values)) != _OPENS or set(map(_last, values)) != _CLOSES:
+                return None
+        except IndexError:  # an empty value
             return None
         if not joined.isascii():
             try:
@@ -135,7 +143,7 @@ class RecordReader:
                 return None
         try:
             found = self._decoder.decode_lines(joined)
-            if len(found) != n:
+            if len(found) != len(values):
                 return None
             if not self._path:
                 return kafka_times

@@ -176,9 +176,7 @@ def join(head: Head, *, until: int, at: int) -> Entry:
         unfinished={until - head.state.window_ms: head.entry.seq + 1},
     )
     old = head.entry
-    return replace(
-        old, seq=old.seq + 1, prev=head.sha256, what="join", at=at, state=state, closed=(closing,), parts=()
-    )
+    return replace(old, seq=old.seq + 1, prev=head.sha256, what="join", at=at, state=state, closed=(closing,), parts=())
 
 
 def encode(entry: Entry) -> bytes:

@@ -120,9 +120,7 @@ class Revoke:
     """Let go at once."""
 
 
-Event = (
-    Claimed | Failed | Overtaken | Trouble | Records | CaughtUp | Tick | EndConfirmed | Decided | Drain | Revoke
-)
+Event = Claimed | Failed | Overtaken | Trouble | Records | CaughtUp | Tick | EndConfirmed | Decided | Drain | Revoke
 
 
 # -- actions --------------------------------------------------------------------------------------
@@ -388,6 +386,7 @@ class Rule:
 
 
 _P = Partition
+
 
 def _rows(phase: Phase, rules: dict[type, Rule], *, ignored: tuple[type, ...]) -> dict[tuple[Phase, type], Rule]:
     stay = {event: Rule(_P._ignore, (phase,)) for event in ignored}

@@ -74,17 +74,11 @@ def open_store(
 
     if root.scheme == "webhdfs":
         address = f"http://{root.authority}"
-        return WebHdfsStore(
-            address, root.path, url=str(root), user=user, timeout_s=timeout_s, threads=threads
-        )
+        return WebHdfsStore(address, root.path, url=str(root), user=user, timeout_s=timeout_s, threads=threads)
 
     from logflume.store.hdfs import HdfsStore  # noqa: PLC0415
 
     web = None
     if namenode_http is not None:
-        web = WebHdfsStore(
-            namenode_http, root.path, url=namenode_http, user=user, timeout_s=timeout_s, threads=threads
-        )
-    return HdfsStore(
-        root.authority, root.path, web=web, user=user, options=options or {}, timeout_s=timeout_s
-    )
+        web = WebHdfsStore(namenode_http, root.path, url=namenode_http, user=user, timeout_s=timeout_s, threads=threads)
+    return HdfsStore(root.authority, root.path, web=web, user=user, options=options or {}, timeout_s=timeout_s)

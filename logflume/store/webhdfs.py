@@ -61,9 +61,7 @@ class WebHdfsStore(HadoopStore):
 
     can_concat = True
 
-    def __init__(
-        self, http: str, root: str, *, url: str, user: str | None, timeout_s: float, threads: int
-    ) -> None:
+    def __init__(self, http: str, root: str, *, url: str, user: str | None, timeout_s: float, threads: int) -> None:
         self.url = url
         self.root = root
         session = requests.Session()
@@ -147,13 +145,9 @@ def _errors(what: str, path: str) -> Iterator[None]:
     try:
         yield
     except HdfsError as error:
-        message = (
-            error.message.decode(errors="replace") if isinstance(error.message, bytes) else error.message
-        )
+        message = error.message.decode(errors="replace") if isinstance(error.message, bytes) else error.message
         if message.startswith("Authentication failure"):  # status 401, which carries no exception
-            raise Refused(
-                f"{what} {path}: {message}", hint="check the user; Kerberos needs hdfs://"
-            ) from error
+            raise Refused(f"{what} {path}: {message}", hint="check the user; Kerberos needs hdfs://") from error
         raise remote_error(what, path, error.exception or "", message) from error
     except requests.RequestException as error:
         raise Unreachable(f"{what} {path}: {error}") from error

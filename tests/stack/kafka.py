@@ -107,8 +107,7 @@ class KafkaCluster:
         """A proxy before each broker, and the bootstrap list through them. One use at a time."""
         with ExitStack() as stack:
             opened = [
-                stack.enter_context(Proxy(LOOPBACK, node.proxied_port, port=node.proxy_port))
-                for node in self.nodes
+                stack.enter_context(Proxy(LOOPBACK, node.proxied_port, port=node.proxy_port)) for node in self.nodes
             ]
             yield opened, ",".join(proxy.address for proxy in opened)
 

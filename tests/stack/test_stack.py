@@ -80,9 +80,7 @@ def read(stack: Stack, path: str) -> bytes:
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_records_come_back_in_both_group_protocols(
-    stack: Stack, topic_factory: TopicFactory, protocol: str
-) -> None:
+def test_records_come_back_in_both_group_protocols(stack: Stack, topic_factory: TopicFactory, protocol: str) -> None:
     topic = topic_factory(partitions=3)
     produce(stack.bootstrap, topic)
     assert consume(stack.bootstrap, topic, protocol) == set(range(RECORDS))
@@ -223,9 +221,7 @@ def test_kafka_clients_stay_behind_the_proxies(own_stack: Stack, topic_factory: 
 
 
 @pytest.mark.slow
-def test_three_brokers_serve_on_while_one_is_dead(
-    kafka_cluster: KafkaCluster, topic_factory: TopicFactory
-) -> None:
+def test_three_brokers_serve_on_while_one_is_dead(kafka_cluster: KafkaCluster, topic_factory: TopicFactory) -> None:
     topic = topic_factory(3, bootstrap=kafka_cluster.bootstrap)
     produce(kafka_cluster.bootstrap, topic)
     kafka_cluster.servers[0].kill()

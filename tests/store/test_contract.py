@@ -278,9 +278,7 @@ def test_concat_of_300_sources(store: Store, filler: Store) -> None:
 
 
 @with_concat
-def test_concat_of_more_than_one_request_keeps_the_order(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concat_of_more_than_one_request_keeps_the_order(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhdfs, "MAX_SOURCES", 2)
     first, *others = make_parts(store, 6)
     store.concat(first, others)

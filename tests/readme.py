@@ -32,10 +32,10 @@ def blocks() -> dict[str, str]:
 def filled(text: str) -> str:
     """The README with every generated part as the program has it now. Raises ValueError when a place is missing."""
     for name, block in blocks().items():
-        pattern = rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
-        text, found = re.subn(pattern, lambda m, b=block: m[1] + b + m[2], text, flags=re.DOTALL)
-        if found != 1:
-            raise ValueError(f"README.md has {found} places for {name}")
+        found = re.search(rf"<!-- generated: {name} -->\n(.*?)<!-- end -->", text, flags=re.DOTALL)
+        if found is None:
+            raise ValueError(f"README.md has no place for {name}")
+        text = text[: found.start(1)] + block + text[found.end(1) :]
     return text
 
 

@@ -72,10 +72,12 @@ class Finisher:
         """Start what is due. ``lowest_is_here(topic)``: whether this worker owns the partition whose owner finishes."""
         now = time.monotonic()
         for name, topic in self._topics.items():
-            if topic.running or now < topic.next_look:
+            here = lowest_is_here(name)
+            # who is new to the lowest partition looks at once: all that it closes may have been closed before
+            if topic.running or (now < topic.next_look and here == (topic.follower is not None)):
                 continue
             topic.running = True
-            if lowest_is_here(name):
+            if here:
                 if topic.follower is None:
                     topic.follower = TopicFollower(self._store, name, topic.topic_id, topic.config, self._pool)
                 self._submit(name, topic, topic.follower)

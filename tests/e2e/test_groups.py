@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.e2e.bench import Bench, Case, past, span
 from tests.e2e.daemon import Daemon, wait_until
-from tests.e2e.generate import Feed, Shape, make
+from tests.e2e.generate import Shape, make
 from tests.e2e.watcher import Watcher
 
 pytestmark = pytest.mark.e2e
@@ -62,13 +64,13 @@ def test_daemons_that_join_and_leave_share_the_work(bench: Bench) -> None:
     def shares(name: str) -> None:
         """a; a and b; b; a and b; a."""
         a, b = pairs[name]
-        a.start()
-        _reads(a, feeds[name])
-        b.start()
-        _reads(b, feeds[name])
+        with _reads(a):
+            a.start()
+        with _reads(b):
+            b.start()
         a.stop()
-        a.start()
-        _reads(a, feeds[name])
+        with _reads(a):
+            a.start()
         b.stop()
         feeds[name].wait()
 
@@ -82,9 +84,11 @@ def test_daemons_that_join_and_leave_share_the_work(bench: Bench) -> None:
         assert all("reading" in daemon.logged() for daemon in pair), name
 
 
-def _reads(daemon: Daemon, feed: Feed) -> None:
-    """It has been given a partition, or everything was sent meanwhile."""
+@contextmanager
+def _reads(daemon: Daemon) -> Iterator[None]:
+    """What is done has to give it a partition to read, which it then does for a while."""
     before = daemon.logged().count(" reading ")
+    yield
     wait_until(lambda: daemon.logged().count(" reading ") > before, 40, f"{daemon.name} reads", daemon)
     time.sleep(2.0)
 
@@ -103,31 +107,22 @@ def test_a_daemon_that_wakes_after_its_partitions_moved_does_no_harm(bench: Benc
 
     def sleeps(name: str) -> None:
         """Each of the two sleeps once, in the middle of its work, until the other has all of it."""
-        for daemon in pairs[name]:
-            daemon.start()
-        for daemon in pairs[name]:
-            _reads(daemon, feeds[name])
-        for sleeper, other in (pairs[name], pairs[name][::-1]):
+        a, b = pairs[name]
+        with _reads(a), _reads(b):
+            a.start()
+            b.start()
+        for sleeper, other in ((a, b), (b, a)):
             # half a second of records are in its hands, an upload or a decision may be on its way
-            before = other.logged().count(" reading ")
-            workers = sleeper.freeze()
-            try:
-                wait_until(
-                    lambda other=other, before=before: other.logged().count(" reading ") > before,  # type: ignore[misc]
-                    40,
-                    f"{other.name} took over",
-                    other,
-                )
-                time.sleep(1.5)
-            finally:
+            with _reads(sleeper):
+                with _reads(other):
+                    workers = sleeper.freeze()
                 sleeper.thaw(workers)
-            _reads(sleeper, feeds[name])
         feeds[name].wait()
 
     def hangs() -> None:
         """A worker that does nothing any more is found out and replaced by its parent."""
-        hung.start()
-        _reads(hung, feeds["hung"])
+        with _reads(hung):
+            hung.start()
         (worker,) = hung.workers()
         os.kill(worker, signal.SIGSTOP)
         wait_until(lambda: worker not in hung.workers(), 60, "the hung worker was replaced", hung)

@@ -17,10 +17,6 @@ from logflume.model import Batch
 
 #: seconds without a record, an end or an answer after which the brokers are given up
 SILENCE_S = 60.0
-#: the end of a range that was answered before, and is not there now: a transaction that is open again does not
-#: exist, so this is a broker that lags for a moment, or a truncated log
-SHORT_S = 15.0
-
 _LOST = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION}
 
 
@@ -34,7 +30,6 @@ class RangeReader:
         self.topic, self.partition, self.end = topic, partition, end
         self.position = start
         self._heard = time.monotonic()
-        self._short_since: float | None = None
         # librdkafka wants a group's name of every consumer, and takes its other options for a wish to join
         alone = {name: value for name, value in settings.items() if not name.startswith("group.")}
         try:
@@ -60,18 +55,20 @@ class RangeReader:
             messages = self._client.consume(max_records, timeout_s)
         except KafkaException as failure:
             raise translate(error_of(failure), f"read {self}") from failure
-        records: list[Message] = []
-        for message in messages:
-            error = message.error()
-            if error is None:
-                records.append(message)
-            else:
-                self._failed(error, message.offset())
         if messages:
             self._heard = time.monotonic()
         elif time.monotonic() - self._heard > SILENCE_S:
-            raise Unreachable(f"read {self}: nothing came in {SILENCE_S:g} s")
-        return self._batch(records)
+            raise Unreachable(
+                f"read {self}: nothing came in {SILENCE_S:g} s",
+                hint="do the brokers answer? where the log ends before the range, it was truncated after the plan",
+            )
+        # Records first: the end of the log, which often comes in the same list, moves the position past them.
+        made = self._batch([message for message in messages if message.error() is None])
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._failed(error, message.offset())
+        return made
 
     def _batch(self, records: list[Message]) -> Batch | None:
         if not records:
@@ -91,7 +88,6 @@ class RangeReader:
     def _failed(self, error: KafkaError, offset: int | None) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
             self.position = max(self.position, min(offset or 0, self.end))
-            self._ended()
         elif error.code() in _LOST:
             raise Stopped(
                 f"read {self}: offsets are not in Kafka any more: {error.str()}",
@@ -99,17 +95,6 @@ class RangeReader:
             )
         elif not error.retriable():
             raise translate(error, f"read {self}")
-
-    def _ended(self) -> None:
-        """The log ends here for now. Said once for each fetch that reaches the end."""
-        if self.done:
-            return
-        now = time.monotonic()
-        self._short_since = now if self._short_since is None else self._short_since
-        if now - self._short_since > SHORT_S:
-            raise Stopped(
-                f"read {self}: the log ends at {self.position}", hint="was the topic re-created, or truncated?"
-            )
 
     def close(self) -> None:
         self._client.close()

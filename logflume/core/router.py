@@ -13,6 +13,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
+from operator import sub
 
 from logflume.core.ledger import Closing, State
 from logflume.errors import LedgerError
@@ -22,6 +24,8 @@ from logflume.model import HOUR_MS, Kind, OffsetSet, Reason
 END_OF_TIME_MS = 253_370_764_800_000
 #: more parts than this close at the next chance: each is an open file in the spool
 OPEN_PARTS = 256
+#: up to so many hours in a batch are picked out by a pass for each
+FEW_HOURS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +154,20 @@ class Router:
         hour = low - low % rules.window_ms
         if high >= hour + rules.window_ms or hour + rules.window_ms <= self.frontier or low < rules.min_time_ms:
             return None
-        against = min(rows.kafka_times) if rules.future_against == "kafka" else now
-        if high > against + rules.max_future_ms or high >= min(self._closes_next(), END_OF_TIME_MS):
+        if high >= self._closes_next() or not self._none_future(rows, high, now):
             return None
         return hour, low, high
+
+    def _none_future(self, rows: Rows, high: int, now: int) -> bool:
+        """Whether every row is early enough, ``high`` being the latest; False may also mean: look at each."""
+        latest = self.rules.max_future_ms
+        if high >= END_OF_TIME_MS:
+            return False
+        if self.rules.future_against != "kafka":
+            return high <= now + latest
+        lowest = min(rows.kafka_times)
+        # A single record without a Kafka time (−1) fails this, and then each is looked at.
+        return high <= lowest + latest or (lowest >= 0 and max(map(sub, rows.times, rows.kafka_times)) <= latest)
 
     def _route_each(self, rows: Rows, now: int, mono: float) -> list[Keep]:
         """The general case: stretches of ordinary rows, between rows that need a look of their own."""
@@ -184,11 +198,7 @@ class Router:
         """The rows from ``start`` on that are rejected, and why, or (replay, None) have their fate already."""
         rules, n = self.rules, len(rows.offsets)
         odd: dict[int, Reason | None] = {i: reason for i, reason in rows.rejects.items() if i >= start}
-        lowest = min(rows.kafka_times) if rules.future_against == "kafka" else now
-        # A single record without a Kafka time (−1) fails this, and then each is looked at.
-        if min(rows.times) < rules.min_time_ms or max(rows.times) > min(
-            lowest + rules.max_future_ms, END_OF_TIME_MS - 1
-        ):
+        if min(rows.times) < rules.min_time_ms or not self._none_future(rows, max(rows.times), now):
             for i in range(start, n):
                 if rows.times[i] < rules.min_time_ms:
                     odd.setdefault(i, Reason.ANCIENT)
@@ -235,13 +245,13 @@ class Router:
         for hour, picks in self._by_hour(times).items():
             offset = rows.offsets[i + picks[0]]
             kind = Kind.LATE if self._is_late(hour, offset) else Kind.HOUR
-            chosen = [i + k for k in picks]
+            chosen = picks if i == 0 else [i + k for k in picks]
             if kind is Kind.LATE and self.rules.late == "drop":
                 self.dropped.add_all([rows.offsets[k] for k in chosen])
                 continue
             earlier = times[: picks[0]] if before is None else (before, *times[: picks[0]])
             part = self._part(kind, hour, offset, mono, max(earlier, default=None))
-            own = [times[k] for k in picks]
+            own = times if len(picks) == len(times) else [times[k] for k in picks]
             self._widen(part, min(own), max(own))
             self._keep(part, rows, chosen, kept)
         return i + len(times)
@@ -252,14 +262,21 @@ class Router:
         low = min(times)
         if max(times) < low - low % window + window:
             return {low - low % window: range(len(times))}
-        hours: dict[int, list[int]] = {}
-        for k, time in enumerate(times):
-            hours.setdefault(time - time % window, []).append(k)
-        return dict(hours)
+        hours = [time - time % window for time in times]
+        found: dict[int, Sequence[int]] = {}
+        if len(different := set(hours)) <= FEW_HOURS:
+            # one pass in C for each hour: mostly there are two, alternating
+            for hour in sorted(different, key=hours.index):
+                found[hour] = list(compress(range(len(hours)), map(hour.__eq__, hours)))
+            return found
+        lists: dict[int, list[int]] = {}
+        for k, hour in enumerate(hours):
+            lists.setdefault(hour, []).append(k)
+        return dict(lists)
 
     @staticmethod
     def _keep(
-        part: OpenPart, rows: Rows, chosen: list[int], kept: dict[int, Keep], reason: Reason | None = None
+        part: OpenPart, rows: Rows, chosen: Sequence[int], kept: dict[int, Keep], reason: Reason | None = None
     ) -> None:
         keep = kept.get(part.serial)
         if keep is None:

@@ -570,3 +570,28 @@ def test_a_batch_in_one_run_takes_the_fast_path() -> None:
     (keep,) = feed(it, 2_001, 2_002, 2_003)
     assert keep.rows == slice(0, 3)
     assert it.open[Kind.HOUR, 2_000].offsets == OffsetSet.run(0, 4)
+
+
+@pytest.mark.parametrize("hours", [2, 40], ids=["few", "many"])
+def test_hours_that_alternate_get_each_record_once_in_the_order_of_their_first(hours: int) -> None:
+    it = fresh(Rules(window_ms=100, lateness_ms=10**6, min_time_ms=1000, max_future_ms=10**6))
+    times = [2000 + (7 * i % hours) * 100 + i % 100 for i in range(400)]
+    keeps = feed(it, 2000, *times)
+    expected: dict[int, list[int]] = {}
+    for offset, time in enumerate([2000, *times]):
+        expected.setdefault(time - time % 100, []).append(offset)
+    assert held(it) == {("hour", hour): offsets for hour, offsets in expected.items()}
+    assert [list(range(401))[keep.rows] if isinstance(keep.rows, slice) else keep.rows for keep in keeps] == [
+        *expected.values()
+    ]
+
+
+def test_a_batch_over_a_long_time_is_held_against_each_records_own_kafka_time() -> None:
+    it = fresh(Rules(window_ms=10_000, lateness_ms=30, max_future_ms=50, min_time_ms=1000))
+    feed(it, 20_040)
+    times = [20_000, 25_000, 29_000, 24_000]
+    # no record is ahead of its own time, though the last is far ahead of the first one's; so one slice takes all
+    keeps = it.route(rows(range(1, 5), times), now=NOW, mono=0.0)
+    assert [keep.rows for keep in keeps] == [slice(0, 4)]
+    keeps = it.route(rows(range(5, 9), times, kafka=[20_000, 25_000, 28_949, 24_000]), now=NOW, mono=0.0)
+    assert held(it)[("quarantine", 20_000)] == [7]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from logflume.backfill import amend
 from logflume.core import layout, ledger
 from logflume.core.ledger import Closing, Entry, Head, Part
 from logflume.errors import LedgerError
@@ -40,8 +41,10 @@ class Decided:
 class Chain:
     """What is known of a chain as far as it was read."""
 
-    def __init__(self, pid: PartitionId) -> None:
+    def __init__(self, pid: PartitionId, amended: dict[str, Part] | None = None) -> None:
+        """``amended``: parts that backfill made again, by path; their check sums hold instead of the decided ones."""
         self.pid = pid
+        self._amended = amended or {}
         self.head: Head | None = None
         #: where proof begins: C of the oldest entry that was read
         self.proven_from = 0
@@ -135,7 +138,7 @@ class Chain:
 
     def _take_parts(self, entry: Entry) -> None:
         self.closings.extend((entry.seq, closing) for closing in entry.closed)
-        for part in entry.parts:
+        for part in amend.apply(entry.parts, self._amended):
             decided = Decided(self.pid, entry.seq, entry.at, entry.config, part)
             self.records += part.count
             if part.kind is Kind.HOUR:

@@ -12,7 +12,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from logflume import commit
+from logflume.backfill import amend
 from logflume.core import layout
+from logflume.core.ledger import Part
 from logflume.errors import LedgerError, Missing
 from logflume.model import PartitionId
 from logflume.reconcile.chain import Chain
@@ -67,6 +69,7 @@ class TopicWalk:
         self.first_partitions: int | None = None
         self.saved = saved
         self.rolled_back: set[int] = set()
+        self._amended: dict[str, Part] = {}
         self._store, self._pool = store, pool
         self._readings: dict[int, _Reading] = {}
 
@@ -84,6 +87,12 @@ class TopicWalk:
             path = layout.topic_path(self.topic, self.topic_id)
             hint = "without it no hour can be finished; the daemon writes a missing one when it starts again"
             self.findings.append(self._finding(What.TOPIC_FILE, path, str(error), hint=hint))
+        try:
+            self._amended = amend.read(self._store, self.topic, self.topic_id)
+        except LedgerError as error:
+            path = amend.directory_of(self.topic, self.topic_id)
+            hint = "remove it, and run the same 'logflume backfill --repair' again"
+            self.findings.append(self._finding(What.TOPIC_FILE, path, str(error), hint=hint))
         self._open_chains()
         gone = set(self.saved.chains if self.saved else ()) - set(self._readings)
         for number in sorted(gone):
@@ -99,7 +108,7 @@ class TopicWalk:
         return bool(found)
 
     def _open(self, pid: PartitionId) -> _Reading:
-        reading = _Reading(Chain(pid))
+        reading = _Reading(Chain(pid, self._amended))
         saved = self.saved.chains.get(pid.partition) if self.saved else None
         if saved is not None and self._resume(reading, saved):
             return reading

@@ -1,0 +1,64 @@
+"""``logflume locate``; what it finds is tested in tests/locate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli import files
+from tests.cli.conftest import Invoke
+from tests.cli.test_reconcile import stable
+from tests.reconcile.test_crash import TOPIC_TABLE
+from tests.reconcile.tree import Tree
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path).fill(3)
+
+
+@pytest.fixture
+def path(tree: Tree) -> str:
+    return files.write(tree.base, root=tree.url, topics=TOPIC_TABLE)
+
+
+def test_the_json_is_a_contract(invoke: Invoke, tree: Tree, path: str) -> None:
+    done = invoke("locate", "-c", path, "app", "1", "9", "--json")
+    assert done.exit_code == 0
+    body = json.loads(done.stdout)
+    body["owner"] = body["owner"].split(":")[0]
+    assert body == json.loads((GOLDEN / "locate.json").read_text())
+
+
+def test_for_people_it_says_where_and_why(invoke: Invoke, tree: Tree, path: str) -> None:
+    text = invoke("locate", "-c", path, "app", "1", "9").stdout
+    assert text.startswith("app/1 offset 9: in its hour, hour 2026-11-22T07\n")
+    assert "app-00000-of-00001.json.gz (visible)" in text
+
+
+def test_a_file_and_a_moment_can_be_asked_for(invoke: Invoke, tree: Tree, path: str) -> None:
+    done = invoke("locate", "-c", path, "--file", f"file://{tree.finished(1)}")
+    assert (done.exit_code, ": finished\n" in done.stdout) == (0, True)
+    done = invoke("locate", "-c", path, "app", "--time", "2026-11-22T08:20:00Z")
+    assert (done.exit_code, "_SUCCESS" in done.stdout) == (0, True)
+    assert "partition 1, offsets" in stable(done.stdout, tree)
+
+
+def test_what_no_file_has_is_exit_code_9(invoke: Invoke, tree: Tree, path: str) -> None:
+    done = invoke("locate", "-c", path, "app", "0", "999999")
+    assert (done.exit_code, "not decided yet" in done.stdout) == (9, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["app"], ["app", "0", "1", "--time", "2026-11-22"], ["app", "--file", "x"], ["--time", "2026-11-22"],
+     ["nothing", "0", "1"], ["app", "9", "1"], ["app", "--time", "yesterday"], ["app", "0", "1", "--topic-id", "x"]],
+)  # fmt: skip
+def test_what_makes_no_sense_is_a_usage_error(invoke: Invoke, path: str, arguments: list[str]) -> None:
+    done = invoke("locate", "-c", path, *arguments)
+    assert done.exit_code == 2, done.output
+    assert "error: " in done.stderr

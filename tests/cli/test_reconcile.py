@@ -1,0 +1,163 @@
+"""``logflume reconcile``; what it finds and repairs is tested in tests/reconcile."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from logflume import zookeeper
+from logflume.errors import Busy
+from logflume.reconcile.findings import MEANINGS, What
+from logflume.reconcile.lock import NAME
+from tests.cli import files
+from tests.cli.conftest import Invoke, Program
+from tests.conftest import TopicFactory
+from tests.reconcile.test_crash import TOPIC_TABLE
+from tests.reconcile.tree import Tree
+from tests.stack import Stack
+
+GOLDEN = Path(__file__).parent / "golden"
+NOW = ("--patience", "0s", "--grace", "0s", "--no-kafka")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path).fill(3)
+
+
+@pytest.fixture
+def path(tree: Tree) -> str:
+    return files.write(tree.base, root=tree.url, topics=TOPIC_TABLE)
+
+
+def stable(text: str, tree: Tree) -> str:
+    """Without what differs from run to run."""
+    text = text.replace(str(tree.base), "BASE")
+    text = re.sub(r'"(started_ms|seconds)": [0-9.]+', r'"\1": 0', text)
+    text = re.sub(r"(timestamp_seconds|duration_seconds) [0-9.]+", r"\1 0", text)
+    # how many calls it takes is measured in tests/reconcile/test_scale.py
+    text = re.sub(r'"(list|read|stat|write|publish|delete)": \d+', r'"\1": 0', text)
+    text = re.sub(r"(store_calls\{.*\}) \d+", r"\1 0", text)
+    return re.sub(r"by test:[0-9a-f]{8}", "by OWNER", text)
+
+
+def test_the_json_is_a_contract(invoke: Invoke, tree: Tree, path: str) -> None:
+    tree.finished(1).unlink()
+    tree.marker(2).unlink()
+    done = invoke("reconcile", "-c", path, "--json", "--full", *NOW)
+    assert done.exit_code == 9
+    assert json.loads(stable(done.stdout, tree)) == json.loads((GOLDEN / "reconcile.json").read_text())
+
+
+def test_the_text_names_what_to_do(invoke: Invoke, tree: Tree, path: str) -> None:
+    tree.finished(1).unlink()
+    done = invoke("reconcile", "-c", path, *NOW)
+    assert done.exit_code == 9
+    assert "found: 1 × file_missing: a decided file is not there" in done.stdout
+    commands = re.findall(
+        rf"logflume backfill -c {re.escape(path)} --topic app --partition (\d) --offsets", done.stdout
+    )
+    assert set(commands) == {"0", "1"}
+    assert done.stdout.splitlines()[-1].startswith("a person is needed; ")
+
+
+def test_metrics_are_whole_and_readable_by_the_exporter(invoke: Invoke, tree: Tree, path: str, tmp_path: Path) -> None:
+    target = tmp_path / "logflume.prom"
+    assert invoke("reconcile", "-c", path, "--prometheus", str(target), *NOW).exit_code == 0
+    assert stable(target.read_text(), tree) == (GOLDEN / "reconcile.prom").read_text()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o644
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
+    done = invoke("reconcile", "-c", path, "--prometheus", str(tmp_path / "no" / "such"), *NOW)
+    assert (done.exit_code, "cannot write" in done.stderr) == (2, True)
+
+
+def test_every_finding_has_a_meaning_and_a_mender() -> None:
+    assert set(MEANINGS) == set(What)
+
+
+def test_exit_codes_tell_what_is_left(invoke: Invoke, tree: Tree, path: str) -> None:
+    assert invoke("reconcile", "-c", path, *NOW).exit_code == 0
+    tree.marker(2).unlink()
+    assert invoke("reconcile", "-c", path, "--full", *NOW).exit_code == 10
+    assert invoke("reconcile", "-c", path, "--full", "--repair", *NOW).exit_code == 11
+    assert invoke("reconcile", "-c", path, "--full", *NOW).exit_code == 0
+
+
+def test_a_second_run_does_nothing_beside_the_first(invoke: Invoke, tree: Tree, path: str) -> None:
+    tree.spool.mkdir(exist_ok=True)
+    with (tree.spool / NAME).open("a+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = invoke("reconcile", "-c", path, *NOW)
+    assert (done.exit_code, done.stdout) == (12, "")
+    assert "another run holds" in done.stderr
+    assert invoke("reconcile", "-c", path, *NOW).exit_code == 0
+
+
+def test_begin_and_end_are_in_the_log(program: Program, tree: Tree, path: str) -> None:
+    done = program("reconcile", "-c", path, *NOW)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in lines if "reconcile" in line["event"]] == ["reconcile begins", "reconcile ends"]
+    assert (lines[-1]["result"], lines[-1]["found"]) == ("clean", 0)
+    assert lines[-1]["seconds"] > 0
+
+
+def test_a_run_that_hangs_ends_at_its_deadline(program: Program, tree: Tree, path: str) -> None:
+    done = program("reconcile", "-c", path, "--deadline", "1ms", *NOW)
+    assert done.returncode == 3
+    assert "gives up" in done.stderr
+
+
+def test_a_gap_is_accepted_with_a_reason(invoke: Invoke, tree: Tree, path: str) -> None:
+    committed = tree.ingests[1].head.state.committed
+    gap = f"app/1:{committed + 10}"
+    assert invoke("reconcile", "-c", path, "--accept-gap", gap).exit_code == 2
+    done = invoke("reconcile", "-c", path, "--accept-gap", gap, "--reason", "retention, INC-42", "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["entry"] == tree.ingests[1].head.entry.seq + 1
+    assert invoke("reconcile", "-c", path, "--full", "--deep", *NOW).exit_code == 0
+    again = invoke("reconcile", "-c", path, "--accept-gap", gap, "--reason", "x")
+    assert (again.exit_code, "nothing is lost below" in again.stderr) == (2, True)
+    assert invoke("reconcile", "-c", path, "--accept-gap", "app:5", "--reason", "x").exit_code == 2
+
+
+def test_hours_in_another_root_are_named(invoke: Invoke, tree: Tree, path: str, tmp_path: Path) -> None:
+    other = Tree(tmp_path / "other").fill(2)
+    done = invoke("reconcile", "-c", path, "--json", "--other-root", other.url, *NOW)
+    assert done.exit_code == 9
+    found = [one for one in json.loads(done.stdout)["findings"] if one["what"] == "hour_duplicate"]
+    assert {(one["hour"], one["partition"]) for one in found} == {
+        (hour, number) for hour in ("2026-11-22T07", "2026-11-22T08") for number in (0, 1)
+    }
+    empty = f"file://{tmp_path}/empty"
+    assert invoke("reconcile", "-c", path, "--other-root", empty, *NOW).exit_code == 0
+
+
+def test_zookeeper_is_only_asked_politely(tmp_path: Path) -> None:
+    with zookeeper.lock("127.0.0.1:1/logflume", "test", "me") as held:
+        assert held is False
+
+
+def test_on_other_hosts_zookeeper_says_that_one_is_running(stack: Stack) -> None:
+    address = f"{stack.zookeeper}/logflume-test"
+    with zookeeper.lock(address, "reconcile", "host-a:1") as held:
+        assert held is True
+        with pytest.raises(Busy, match="host-a:1"), zookeeper.lock(address, "reconcile", "host-b:2"):
+            pass
+    with zookeeper.lock(address, "reconcile", "host-b:2") as held:
+        assert held is True
+
+
+def test_the_log_in_kafka_is_compared(
+    invoke: Invoke, tree: Tree, tmp_path: Path, stack: Stack, topic_factory: TopicFactory
+) -> None:
+    """The tree's topic is not there; one of the same name with another id would be."""
+    settings = files.write(tmp_path, bootstrap=stack.bootstrap, root=tree.url, topics=TOPIC_TABLE)
+    done = invoke("reconcile", "-c", settings, "--json", "--patience", "0s")
+    body = json.loads(done.stdout)
+    assert body["kafka"] == "compared"
+    assert [one["what"] for one in body["findings"]] in (["topic_gone"], ["topic_recreated"])

@@ -133,8 +133,10 @@ def backfills(findings: Sequence[Finding], config_path: str) -> list[str]:
     ranges: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     for finding in findings:
         if finding.mend is Mend.BACKFILL:
-            for partition, first, last in finding.ranges:
-                ranges[finding.topic, partition].append((first, last))
+            # one stretch of each partition for a file: what else lies in between is whole, and stays as it is
+            for number in {partition for partition, _, _ in finding.ranges}:
+                own = [(first, last) for partition, first, last in finding.ranges if partition == number]
+                ranges[finding.topic, number].append((min(own)[0], max(last for _, last in own)))
     return [
         f"logflume backfill -c {config_path} --topic {topic} --partition {partition} --offsets {first}-{last} --repair"
         for (topic, partition), found in sorted(ranges.items())

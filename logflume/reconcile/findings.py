@@ -44,6 +44,7 @@ class What(StrEnum):
     PART_LEFT = "part_left"
     PLAN_LEFT = "plan_left"
     REVEAL_LEFT = "reveal_left"
+    COMPACTION_LEFT = "compaction_left"
     TMP_LEFT = "tmp_left"
     SPOOL_LEFT = "spool_left"
     HOUR_DUPLICATE = "hour_duplicate"
@@ -80,6 +81,7 @@ MEANINGS: dict[What, tuple[Mend, str]] = {
     What.PART_LEFT: (Mend.REPAIR, "a hidden part whose bytes the finished file holds"),
     What.PLAN_LEFT: (Mend.REPAIR, "the plan of an hour that is marked"),
     What.REVEAL_LEFT: (Mend.REPAIR, "an operator's _INCOMPLETE beside _SUCCESS"),
+    What.COMPACTION_LEFT: (Mend.REPAIR, "a compaction that was begun and is not done"),
     What.TMP_LEFT: (Mend.REPAIR, "an upload that nobody can decide any more"),
     What.SPOOL_LEFT: (Mend.REPAIR, "the spool of a worker that is gone, on this host"),
     What.HOUR_DUPLICATE: (Mend.PERSON, "offsets of an hour are in another root, too"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from logflume.core import layout
@@ -93,9 +93,14 @@ def _read_plan(store: Store, hour: Hour, *, after_reveal: bool = False) -> bytes
         return None
 
 
-def look_at_directory(store: Store, directory: str, decided: Sequence[Decided]) -> Look:
-    """A directory of the late or quarantine tree, or late parts in an hour's own; one call."""
+def look_at_directory(
+    store: Store, directory: str, decided: Sequence[Decided], unfold: Callable[[Look], None] = lambda _: None
+) -> Look:
+    """A directory of the late or quarantine tree, or late parts in an hour's own; one call. ``unfold``: shows the
+    parts of merged files in it.
+    """
     look = Look(_files(store, f"{store.root}/{directory}"))
+    unfold(look)
     _look_in_tmp(store, absent(decided, look), look)
     return look
 

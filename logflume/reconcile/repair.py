@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from logflume import commit
+from logflume.compact import record as records
+from logflume.compact.carry import carry_out
 from logflume.config import Config, TopicConfig
 from logflume.core import layout
 from logflume.daemon import spooldir
@@ -66,6 +68,7 @@ class Repair:
             What.PART_HIDDEN: self._reveal,
             What.MARKER_MISSING: self._finish,
             What.REVEAL_LEFT: self._remove,
+            What.COMPACTION_LEFT: self._carry_out,
             What.SPOOL_LEFT: self._sweep,
         }
         repairs.get(finding.what, self._remove)(finding)
@@ -88,6 +91,9 @@ class Repair:
 
     def _remove(self, finding: Finding) -> None:
         self._store.delete(f"{self._store.root}/{finding.path}")
+
+    def _carry_out(self, finding: Finding) -> None:
+        carry_out(self._store, records.decode(self._store.read(f"{self._store.root}/{finding.path}")))
 
     def _sweep(self, finding: Finding) -> None:
         spooldir.sweep(Path(finding.path).parent)

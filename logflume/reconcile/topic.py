@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
+from logflume.compact.record import Record
 from logflume.config import TopicConfig
 from logflume.core import layout
 from logflume.core.ledger import Part
-from logflume.finish.plan import Plan
+from logflume.finish.plan import File, Plan
 from logflume.model import DAY_MS, Kind
-from logflume.reconcile import deep
+from logflume.reconcile import compacted, deep
 from logflume.reconcile.chain import Decided
 from logflume.reconcile.findings import Finding, What, persisting
 from logflume.reconcile.look import look_at, look_at_directory
@@ -184,12 +185,17 @@ class TopicCheck:
 
     def _judge(self, walk: TopicWalk, hour: Hour) -> Verdict:
         look = look_at(self.store, hour)
+        begun = self._compaction_begun(hour, look)
+        if begun is not None:
+            return begun
         verdict = check(hour, look, settled_ms=self.settled_ms)
         findings = list(verdict.findings)
         for name in verdict.extra:
             parsed = layout.parse_part_name(name)
             if parsed is not None and parsed.appended:
                 self._extras.append(_Extra(walk, hour.hour, name, verdict.marked))
+            elif self._is_compacted(hour.directory, name, whole_hour=True):
+                continue
             elif parsed is None or verdict.marked or not hour.unknown(parsed.partition, parsed.first):
                 findings.append(hour.finding(What.FILE_UNKNOWN, f"{hour.directory}/{name}", "no decision names it"))
         if self.options.deep and not findings:
@@ -218,18 +224,67 @@ class TopicCheck:
 
     def _look_at_directory(self, item: tuple[str, list[Decided]]) -> tuple[list[Finding], set[str]]:
         directory, decided = item
-        look = look_at_directory(self.store, directory, decided)
-        found, wrong = [], set()
+        found, wrong, merged = [], set(), list[File]()
+
+        def unfold(look: Look) -> None:
+            for record in self._compactions(directory, look.files):
+                found.extend(self._left(record, look))
+                merged.extend(compacted.unfold(record, look))
+
+        look = look_at_directory(self.store, directory, decided, unfold)
+        inside = {part.path for file in merged for part in file.parts}
+        for file in merged if self.options.deep else ():
+            found += self._read(self._finding_of(decided[0]), f"{directory}/{file.name}", file.parts, {})
+        if found:
+            # it is the whole directory's, so all of it is looked at again
+            wrong = {one.part.path for one in decided}
         for one in decided:
             problems = list(check_alone(self._finding_of(one), look, one, self.settled_ms))
             in_tmp = one.part.tmp in look.in_tmp
-            if self.options.deep and not problems and not in_tmp:
+            if self.options.deep and not problems and not in_tmp and one.part.path not in inside:
                 shown = one.part.path if one.name in look.files else f"{directory}/{one.name[1:]}"
                 problems = self._read(self._finding_of(one), shown, [one.part], {one.part.path: one.config})
             if problems or in_tmp:
                 wrong.add(one.part.path)
             found += problems
         return found, wrong
+
+    # -- compactions ------------------------------------------------------------------------------
+
+    def _compactions(self, directory: str, names: Iterable[str], *, whole_hour: bool = False) -> list[Record]:
+        """The records that explain files of these names; no call where none looks like a compaction's."""
+        if not compacted.concerns(names):
+            return []
+        ids, window = [walk.topic_id for walk in self.walks], self.walks[0].window_ms
+        place = compacted.place_of(directory, hour=whole_hour)
+        return compacted.newest(self.store, self.topic, ids, directory, place, window)
+
+    def _is_compacted(self, directory: str, name: str, *, whole_hour: bool = False) -> bool:
+        found = self._compactions(directory, [name])
+        if whole_hour:
+            found += self._compactions(directory, [name], whole_hour=True)
+        return compacted.is_explained(name, found)
+
+    def _left(self, record: Record, look: Look) -> list[Finding]:
+        """A run that is at it just now is none."""
+        if record.at > self.settled_ms or not compacted.is_left(record, dict(look.files)):
+            return []
+        spot = record.spot
+        detail = f"of {spot.directory}; the next 'logflume compact' completes it, too"
+        path = spot.path(record.number)
+        return [Finding(What.COMPACTION_LEFT, self.topic, path, detail, spot.topic_id, hour=spot.name)]
+
+    def _compaction_begun(self, hour: Hour, look: Look) -> Verdict | None:
+        """While an hour is compacted it has no marker, and its record and plan say where everything is."""
+        if look.marker is not None:
+            return None
+        names = [*look.files, *compacted.planned(look)]
+        found = [
+            record
+            for record in self._compactions(hour.directory, names, whole_hour=True)
+            if record.spot.topic_id == hour.topic_id
+        ]
+        return Verdict(tuple(self._left(found[0], look))) if found else None
 
     def _finding_of(self, one: Decided) -> _Finder:
         return _Finder(self.topic, one)
@@ -365,6 +420,8 @@ class TopicCheck:
             if status.name in self._known.get(directory, ()):
                 continue
             path = f"{directory}/{status.name}"
+            if self._is_compacted(directory, status.name):
+                continue
             if parsed is None or not self._may_be(parsed.partition, parsed.first):
                 found.append(self._strange(path))
         return found

@@ -341,7 +341,7 @@ class Source:
         try:
             if not self._closing:
                 handler(parts)
-        except BaseException as failure:
+        except BaseException as failure:  # raised in a callback it would destroy the batch that is being read
             log.exception("giving up partitions failed", partitions=parts)
             self._raised = failure
         # Only what was started is in librdkafka's assignment; an empty list still answers the group.

@@ -91,6 +91,14 @@ def test_a_batch_gives_each_record_what_it_would_get_alone(records: list[tuple[b
     assert read(config, *[value for value, _ in records]) == [fate for _, fate in records]
 
 
+def test_bad_records_in_a_long_batch_change_no_other_records_fate() -> None:
+    config = topic(max_record_bytes="1KiB")
+    records = [FATES[0]] * 300
+    for i, bad in zip((0, 31, 32, 63, 100, 101, 299), FATES[8:], strict=False):
+        records[i] = bad
+    assert read(config, *[value for value, _ in records]) == [fate for _, fate in records]
+
+
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=12).map(lambda b: b'{"ts":1' + b), min_size=2, max_size=6))
 def test_values_that_are_whole_only_together_are_not_taken_for_whole(values: list[bytes]) -> None:

@@ -143,7 +143,7 @@ def test_killed_at_any_moment_and_run_again_it_completes(scene: Scene) -> None:
     while killed < KILLS:
         rounds += 1
         root = scene.root(f"killed-{rounds}")
-        while killed < KILLS and not _run_until(scene, root, rng.uniform(0.2 * takes, takes)):
+        while killed < KILLS and not run_until(scene.command("--into", root), rng.uniform(0.2 * takes, takes)):
             killed += 1
         scene.run("--into", root)
         report = scene.check(root)
@@ -152,11 +152,9 @@ def test_killed_at_any_moment_and_run_again_it_completes(scene: Scene) -> None:
     assert rounds < KILLS
 
 
-def _run_until(scene: Scene, root: str, seconds: float) -> bool:
+def run_until(command: list[str], seconds: float) -> bool:
     """Whether it was through before it was killed."""
-    child = subprocess.Popen(
-        scene.command("--into", root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         assert child.wait(seconds) == 0
     except subprocess.TimeoutExpired:

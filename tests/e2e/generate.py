@@ -222,6 +222,9 @@ class Feed:
         self._thread = threading.Thread(target=self._run, name=f"feed-{topic}", daemon=True)
         self._broken: BaseException | None = None
         self._hurry = threading.Event()
+        self._heard: float | None = None
+        #: of what the broker acknowledged; one as long as idle_grace may close hours by the clock
+        self.longest_pause_s = 0.0
 
     def start(self) -> Feed:
         self._thread.start()
@@ -281,6 +284,7 @@ class Feed:
         self._producer.begin_transaction()
         self._produce(chunk)
         self._producer.commit_transaction(30)
+        self._acknowledged()
 
     def _produce(self, records: Iterable[Made]) -> int:
         count = 0
@@ -302,5 +306,14 @@ class Feed:
         return count
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and not self._transactions:
+        if self._transactions:
+            return
+        if error is not None:
             self._failed.append(str(error))
+        self._acknowledged()
+
+    def _acknowledged(self) -> None:
+        now = time.monotonic()
+        if self._heard is not None:
+            self.longest_pause_s = max(self.longest_pause_s, now - self._heard)
+        self._heard = now

@@ -22,12 +22,12 @@ def partitions_added_to_a_live_topic_take_part_from_their_first_hour(bench: Benc
     old = [[record for record in chunk if record.partition < 2] for chunk in chunks]
     # the new ones get what is sent in the second half
     new = [[record for record in chunk if record.partition >= 2] for chunk in chunks[100:]]
-    wait_until(lambda: daemon.logged().count(" reading ") >= 2, 30, "it reads", daemon)
+    wait_until(lambda: daemon.logged().count(" reading ") >= 2, 90, "it reads", daemon)
     feeds = [case.feed(old, 30.0)]
-    wait_until(lambda: case.has(base - HOUR_MS, "_SUCCESS"), 30, "an hour is complete", daemon)
+    wait_until(lambda: case.has(base - HOUR_MS, "_SUCCESS"), 90, "an hour is complete", daemon)
     client = admin(bench.stack.bootstrap)
     client.create_partitions([NewPartitions(case.topic, 4)])[case.topic].result(20)
-    wait_until(lambda: len(case.log().ends) == 4, 20, "the partitions are there")
+    wait_until(lambda: len(case.log().ends) == 4, 60, "the partitions are there")
     feeds.append(case.feed(new, 8.0))
     for feed in feeds:
         feed.wait()
@@ -58,11 +58,11 @@ def a_topic_that_is_created_again_is_never_mixed_with_the_old_one(bench: Bench) 
     # as many again: offsets alone would not tell
     case.feed(make(Shape(base + HOUR_MS, 3, 1, 3_000, seed=2))).wait()
     told = f"topic {case.topic} was deleted and re-created"
-    wait_until(lambda: told in daemon.logged(), 60, "the partitions stop", daemon)
+    wait_until(lambda: told in daemon.logged(), 90, "the partitions stop", daemon)
     daemon.stop()
     before = daemon.logged().count(told)
     daemon.start()
-    wait_until(lambda: daemon.logged().count(told) > before, 60, "a restart does not help", daemon)
+    wait_until(lambda: daemon.logged().count(told) > before, 90, "a restart does not help", daemon)
     time.sleep(2.0)
     daemon.stop()
     assert "Traceback" not in daemon.logged()
@@ -81,7 +81,7 @@ def lost_offsets_stop_their_partition_and_no_other(bench: Bench) -> None:
     # an hour goes by in each quarter, and none closes by the clock: the next quarter follows at once
     case.feed(chunks[:quarter]).wait()
     ends = case.log().ends
-    wait_until(lambda: bench.committed(case.topic, case.topic, [0, 1, 2]) == ends, 30, "all is decided", daemon)
+    wait_until(lambda: bench.committed(case.topic, case.topic, [0, 1, 2]) == ends, 90, "all is decided", daemon)
     daemon.stop()
     daemon.no_surprise()
     decided = case.check().committed
@@ -92,7 +92,7 @@ def lost_offsets_stop_their_partition_and_no_other(bench: Bench) -> None:
     daemon.may_stop = True
     daemon.start()
     told = f"{case.topic}/0: offsets {decided[0]} to {decided[0] + 49} are lost"
-    wait_until(lambda: told in daemon.logged(), 30, "partition 0 stops", daemon)
+    wait_until(lambda: told in daemon.logged(), 90, "partition 0 stops", daemon)
     assert f"--accept-gap {case.topic}/0:{decided[0] + 50}" in daemon.logged()
     _at_end(bench, case.topic, [1, 2], first.ends)
 
@@ -102,7 +102,7 @@ def lost_offsets_stop_their_partition_and_no_other(bench: Bench) -> None:
     _delete(bench, case.topic, 1, first.ends[1] + 50)
     daemon.thaw(workers)
     told = f"{case.topic}/1: offsets {first.ends[1]} to {first.ends[1] + 49} are lost"
-    wait_until(lambda: told in daemon.logged(), 60, "partition 1 stops", daemon)
+    wait_until(lambda: told in daemon.logged(), 90, "partition 1 stops", daemon)
     _at_end(bench, case.topic, [2], second.ends)
     daemon.stop()
     assert "Traceback" not in daemon.logged()
@@ -124,4 +124,4 @@ def _delete(bench: Bench, topic: str, partition: int, below: int) -> None:
 
 def _at_end(bench: Bench, topic: str, partitions: list[int], ends: dict[int, int]) -> None:
     wanted = {partition: ends[partition] for partition in partitions}
-    wait_until(lambda: bench.committed(topic, topic, partitions) == wanted, 30, f"others go on to {wanted}")
+    wait_until(lambda: bench.committed(topic, topic, partitions) == wanted, 90, f"others go on to {wanted}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from logflume.store import FileStatus, Store, open_store
 from tests.e2e.bench import Bench, past, span
 from tests.e2e.conftest import bench, reaper  # noqa: F401  # fixtures
 from tests.e2e.daemon import Daemon
@@ -100,3 +102,37 @@ def test_beside_a_daemon_that_is_killed_again_and_again(bench: Bench, scheme: st
     code, body = reconcile(daemon, "--full", "--deep", "--patience", "0s")
     assert (code, body["findings"]) == (0, [])
     assert all(topic["complete"] >= HOURS for topic in body["topics"].values())
+
+
+def below(store: Store, tree: str) -> list[FileStatus]:
+    """The files of a tree of days and hours."""
+    days = store.list(f"{store.root}/{tree}")
+    return [file for day in days for hour in store.list(day.path) for file in store.list(hour.path)]
+
+
+@pytest.mark.parametrize("scheme", ["hdfs", "file"])
+def test_the_commands_that_it_prints_bring_everything_back(bench: Bench, scheme: str) -> None:  # noqa: F811
+    """Delete, run the printed commands as they are, and all is as it was decided."""
+    base, root = past(4), bench.root(scheme)
+    case = bench.case(root, 2, roll_every="500ms")
+    daemon = bench.daemon("daemon", root, [case])
+    daemon.start()
+    case.feed(make(Shape(base, 2, 2, 2_000, chunks=50, late=40)), 5.0).wait()
+    case.wait_complete(span(base, 2), daemon)
+    daemon.stop()
+    store = open_store(root, namenode_http=bench.stack.namenode_http)
+    finished = [one for one in below(store, case.topic) if one.name.startswith(case.topic)]
+    late = below(store, f"_late/{case.topic}")
+    for status in (finished[0], late[0]):
+        store.delete(status.path)
+    code, body = reconcile(daemon, "--full")
+    assert (code, sorted(one["what"] for one in body["findings"])) == (9, ["file_missing", "file_missing"])
+    for command in body["commands"]:
+        words = shlex.split(command)
+        done = subprocess.run([sys.executable, "-m", *words], capture_output=True, check=False, text=True, timeout=120)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    code, body = reconcile(daemon, "--full", "--deep", "--repair", "--patience", "0s")
+    assert (code, body["findings"]) in ((0, []), (11, []))
+    code, body = reconcile(daemon, "--full", "--deep", "--patience", "0s")
+    assert (code, body["findings"]) == (0, [])
+    case.check().clean(crashed=False)

@@ -426,5 +426,5 @@ class ConfirmedIds:
             raise Stopped(
                 f"topic {topic} was deleted and re-created: its id was {topic_id} and is {found}",
                 hint="records that were not yet decided are gone with the old topic; "
-                f"to go on with the new one: logflume reconcile --accept-topic {topic} -c CONFIG",
+                f"to go on with the new one: logflume reconcile --accept-topic {topic} --reason TEXT -c CONFIG",
             )

@@ -48,3 +48,11 @@ lock: venv  ## make requirements.lock anew from pyproject.toml; needs .venv to b
 clean:  ## remove what was built and cached, and .venv
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Needs some minutes and a machine without other work; the servers are those of the tests.
+.PHONY: bench
+bench: venv  ## speed and CPU beside a bare consumer, and time to a complete hour; writes bench/results
+	$(BIN)/python -m bench --name throughput throughput
+	$(BIN)/python -m bench --name stages stages
+	$(BIN)/python -m bench --name hours-64 hours --partitions 64
+	$(BIN)/python -m bench --name ledger ledger

@@ -1,0 +1,90 @@
+"""``python -m bench``: see bench/README.md. Servers as for the tests: LOGFLUME_TEST_* or started here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from bench import hours, ledger, scale, stages, throughput
+from bench.tables import table
+from bench.topic import Load
+from tests.stack import Stack, obtain
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--name", help="of the file in bench/results; without it nothing is written")
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("throughput", help="records/s and CPU a record beside a bare consumer")
+    one.add_argument("--records", type=int, default=3_000_000)
+    one.add_argument("--partitions", type=int, default=4)
+    one.add_argument("--size", type=int, default=220)
+    one.add_argument("--jitter-min", type=int, default=1)
+    one.add_argument("--pairs", type=int, default=5)
+    one.add_argument("--workers", default="1,2")
+    one.add_argument("--compression", default="gzip")
+    one = commands.add_parser("hours", help="time from an hour's last closing record to _SUCCESS")
+    one.add_argument("--partitions", type=int, default=64)
+    one.add_argument("--hours", type=int, default=50)
+    one.add_argument("--seconds", type=float, default=10.0, help="real time for an hour of event time")
+    one.add_argument("--rate", type=int, default=20_000, help="records a second")
+    one.add_argument("--store-threads", type=int, help="instead of the default")
+    one = commands.add_parser("ledger", help="requests to the NameNode, files and bytes an hour")
+    one.add_argument("--partitions", default="1,4,16,64")
+    one.add_argument("--hours", type=int, default=5)
+    one.add_argument("--parts", default="1,3", help="of each partition and hour, one after the other")
+    one = commands.add_parser("scale", help="start-up and memory with many partitions")
+    one.add_argument("--partitions", type=int, default=1000)
+    one.add_argument("--hours", type=int, default=3, help="open ones in each partition")
+    one.add_argument("--rate", type=int, default=6_000)
+    one.add_argument("--minutes", type=float, default=5.0)
+    one = commands.add_parser("stages", help="CPU a record of each stage alone")
+    one.add_argument("--records", type=int, default=3_000_000)
+    arguments = parser.parse_args()
+    with obtain() as stack:
+        found = _run(stack, arguments)
+    print(table(found))  # noqa: T201
+    if arguments.name:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{arguments.name}.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _run(stack: Stack, arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.command == "hours":
+        return hours.measure(
+            stack,
+            partitions=arguments.partitions,
+            hours=arguments.hours,
+            seconds=arguments.seconds,
+            rate=arguments.rate,
+            daemon={"store_threads": arguments.store_threads} if arguments.store_threads else {},
+        )
+    if arguments.command == "ledger":
+        partitions, parts = (
+            [int(word) for word in text.split(",")] for text in (arguments.partitions, arguments.parts)
+        )
+        return ledger.measure(stack, partitions=partitions, hours=arguments.hours, rolls=parts)
+    if arguments.command == "scale":
+        return scale.measure(
+            stack,
+            partitions=arguments.partitions,
+            hours=arguments.hours,
+            rate=arguments.rate,
+            minutes=arguments.minutes,
+        )
+    if arguments.command == "stages":
+        return stages.measure(stack, Load(arguments.records))
+    load = Load(arguments.records, arguments.partitions, arguments.size, jitter_ms=arguments.jitter_min * 60_000)
+    settings: dict[str, Any] = {"compression": arguments.compression}
+    if arguments.jitter_min > 5:
+        settings["lateness"] = f"{2 * arguments.jitter_min}m"
+    workers = [int(word) for word in arguments.workers.split(",")]
+    return throughput.measure(stack, load, pairs=arguments.pairs, workers=workers, **settings)
+
+
+if __name__ == "__main__":
+    main()

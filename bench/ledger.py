@@ -1,0 +1,146 @@
+"""What the ledger and finishing cost the NameNode: every request of the client counted, hour by hour.
+
+Only ``commit`` and ``finish`` run here, on a real HDFS, and made-up batches stand for Kafka; so other work on
+the servers does not change the figures. A file's first packet asks for a block (addBlock): that is ``write``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from bench import machine
+from bench.daemon import Place, place
+from bench.topic import BASE_MS, HOUR_MS, LATENESS_MS
+from logflume import commit
+from logflume.commit import Decision, LogFacts, Owner
+from logflume.config import parse
+from logflume.core import layout
+from logflume.core.ledger import Head
+from logflume.core.router import Router, Rows, Rules
+from logflume.finish import run
+from logflume.finish.follow import TopicFollower
+from logflume.model import PartitionId
+from logflume.spool.spool import SpoolFile
+from logflume.store.hdfs import HdfsStore
+from logflume.store.webhdfs import WebHdfsStore
+from tests.stack import Stack
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+#: of one part; their number does not matter as long as their offsets are one run, as they mostly are
+RECORDS = 100
+
+
+class Counted(HdfsStore):
+    """Counts requests by the name of the call; ``write`` stands for the addBlock that its first packet needs."""
+
+    calls: Counter[str]
+    lock: threading.Lock
+
+    def _call(self, what: str, path: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with self.lock:
+            self.calls[what] += 1
+        return super()._call(what, path, call, *args, **kwargs)
+
+    def concat(self, target: str, sources: Any) -> None:
+        with self.lock:
+            self.calls["concat"] += 1
+        super().concat(target, sources)
+
+
+def measure(stack: Stack, *, partitions: list[int], hours: int, rolls: list[int]) -> dict[str, Any]:
+    """For each number of partitions and of parts an hour: requests, files and bytes an hour."""
+    found: list[dict[str, Any]] = []
+    for number in partitions:
+        for parts in rolls:
+            with place(stack) as here:
+                found.append(_one(stack, here, number, hours, parts))
+            print(found[-1], flush=True)  # noqa: T201
+    return {"machine": machine.describe(), "hours": hours, "ledger": found}
+
+
+def _one(stack: Stack, here: Place, partitions: int, hours: int, parts: int) -> dict[str, Any]:
+    web = WebHdfsStore(stack.namenode_http, here.path, url=stack.namenode_http, user=None, timeout_s=60, threads=32)
+    store = Counted(stack.namenode_rpc, here.path, web=web, user=None, options={}, timeout_s=60)
+    store.calls, store.lock = Counter(), threading.Lock()
+    config = parse(
+        {
+            "kafka": {"bootstrap.servers": "127.0.0.1:9", "group.id": "bench"},
+            "output": {"root": f"{stack.hdfs_url}{here.path}"},
+            "topic": [{"name": "cost", "timestamp": {"field": "ts", "unit": "ms"}}],
+        }
+    ).topics[0]
+    owner = Owner("bench", lambda: time.time_ns() // 1_000_000, config.hash)
+    topic_id = "AAAAAAAAAAAAAAAAAAAAAA"
+    with ThreadPoolExecutor(16) as pool, tempfile.TemporaryDirectory(prefix="logflume-bench-") as folder:
+        local = Path(folder) / "part"
+        local.write_bytes(b"x" * 1000)
+        pids = [PartitionId("cost", topic_id, number) for number in range(partitions)]
+        facts = LogFacts(start=0, end=0, committed=None, partitions=partitions)
+        claim = partial(commit.claim, store, owner=owner, window_ms=HOUR_MS, ask=lambda: facts, latest=False)
+        heads = list(pool.map(claim, pids))
+        claims = _taken(store)
+        routers = [Router(Rules(lateness_ms=LATENESS_MS), head.state) for head in heads]
+        follower = TopicFollower(store, "cost", topic_id, config, pool)
+        hour_calls: list[Counter[str]] = []
+        before = here.summary(f"_logflume/cost/{topic_id}")
+        for hour in range(hours):
+            for part in range(parts):
+                step = partial(_decide, store, owner, local, hour=hour, part=part, parts=parts)
+                heads = list(pool.map(step, heads, routers))
+                follower.feed(heads)
+            follower.refresh()
+            for plan in follower.due(64):
+                run.finish(store, plan)
+                follower.finished(plan.hour)
+            for router in routers:
+                router.finished_until = follower.finished_until
+            hour_calls.append(_taken(store))
+        after = here.summary(f"_logflume/cost/{topic_id}")
+    steady = hour_calls[1:]
+    calls = {name: round(sum(one[name] for one in steady) / len(steady), 1) for name in sorted(set().union(*steady))}
+    return {
+        "partitions": partitions,
+        "parts_an_hour": parts,
+        "claim_calls_in_all": sum(claims.values()),
+        "calls_an_hour": calls,
+        "calls_an_hour_in_all": round(sum(calls.values()), 1),
+        "ledger_files_an_hour": (after["files"] - before["files"]) / hours,
+        "ledger_bytes_an_hour": round((after["bytes"] - before["bytes"]) / hours),
+        "entry_bytes": round((after["bytes"] - before["bytes"]) / max(1, after["files"] - before["files"])),
+    }
+
+
+def _taken(store: Counted) -> Counter[str]:
+    with store.lock:
+        taken, store.calls = store.calls, Counter()
+    return taken
+
+
+def _decide(
+    store: Counted, owner: Owner, local: Path, head: Head, router: Router, *, hour: int, part: int, parts: int
+) -> Head:
+    """One part of an hour; the last one's batch ends with the record that closes the hour."""
+    start = BASE_MS + hour * HOUR_MS + part * HOUR_MS // (parts + 1) + LATENESS_MS * 2
+    times = [start + i for i in range(RECORDS)]
+    if part == parts - 1:
+        times.append(BASE_MS + (hour + 1) * HOUR_MS + LATENESS_MS)
+    offsets = range(router.position, router.position + len(times))
+    router.route(Rows(offsets, times, times, {}, 220 * len(times), offsets.stop), now=0, mono=0.0)
+    round_ = router.cut(0.0, seq=head.entry.seq + 1, everything=part < parts - 1)
+    pid, digest = head.entry.pid, hashlib.sha256(local.read_bytes()).hexdigest()
+    names = {
+        one.serial: layout.part_path(pid, one.kind, one.hour, one.first, HOUR_MS, ".json.gz", early=False, append=False)
+        for one in round_.parts
+    }
+    files = {one.serial: SpoolFile(local, 1000, 1000, len(one.offsets), digest) for one in round_.parts}
+    return commit.decide(store, Decision(head, round_, names, files), owner)

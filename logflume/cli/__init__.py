@@ -24,6 +24,7 @@ COMMANDS = {
     "compact": "Merge the small files of finished hours.",
     "reveal": "Show an hour that cannot become complete, as it is.",
     "locate": "Find the file that has an offset.",
+    "quarantine": "List what could not be placed, and run it again.",
     "demo": "Show it working, without Kafka or HDFS.",
 }
 

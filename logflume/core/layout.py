@@ -40,6 +40,7 @@ _PART = re.compile(rf"(_?)(a?){_PARTITION}-(\d{{19}})\.[a-z.]+", re.ASCII)
 _FILE = re.compile(r"(?P<topic>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.[a-z.]+", re.ASCII)
 _COMPACTED = re.compile(r"(?P<topic>.+)-(a?)c(\d{6})-(\d{5})-of-(\d{5})\.[a-z.]+", re.ASCII)
 _REPLACED = re.compile(r"_replaced-(\d{6})-.+", re.ASCII)
+_REINJECTED = re.compile(rf"r{_PARTITION}-(\d{{19}})\.[a-z.]+", re.ASCII)
 _COMPACTION = re.compile(r"(\d{6})\.json", re.ASCII)
 _ENTRY = re.compile(r"(\d{12})\.json", re.ASCII)
 _HOUR = re.compile(r"dt=(\d{4}-\d\d-\d\d)(?:/hour=(\d\d)(\d\d)?)?", re.ASCII)
@@ -242,3 +243,18 @@ def parse_compaction_name(name: str) -> int | None:
     """The number of a compaction record's file name; None for any other file."""
     match = _COMPACTION.fullmatch(name)
     return int(match[1]) if match else None
+
+
+def reinjected_name(partition: int, first: int, ext: str) -> str:
+    """A late file with records that were quarantined once; each offset is run again once, so the first is unique."""
+    return f"rp{partition:05d}-{first:019d}{ext}"
+
+
+def parse_reinjected_name(name: str) -> tuple[int, int] | None:
+    """(partition, first offset); None for any other file."""
+    match = _REINJECTED.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def reinjections_directory(topic: str, topic_id: str) -> str:
+    return f"{topic_directory(topic, topic_id)}/reinjections"

@@ -18,6 +18,7 @@ from logflume.core import layout
 from logflume.core.ledger import Part
 from logflume.finish.plan import File, Plan
 from logflume.model import DAY_MS, Kind
+from logflume.quarantine import reinject
 from logflume.reconcile import compacted, deep
 from logflume.reconcile.chain import Decided
 from logflume.reconcile.findings import Finding, What, persisting
@@ -265,6 +266,12 @@ class TopicCheck:
             found += self._compactions(directory, [name], whole_hour=True)
         return compacted.is_explained(name, found)
 
+    def _is_reinjected(self, name: str) -> bool:
+        """A late file with records that are in the quarantine, too: a record says that it has to be so."""
+        return layout.parse_reinjected_name(name) is not None and any(
+            reinject.explains(reinject.newest(self.store, self.topic, walk.topic_id), name) for walk in self.walks
+        )
+
     def _left(self, record: Record, look: Look) -> list[Finding]:
         """A run that is at it just now is none."""
         if record.at > self.settled_ms or not compacted.is_left(record, dict(look.files)):
@@ -420,7 +427,7 @@ class TopicCheck:
             if status.name in self._known.get(directory, ()):
                 continue
             path = f"{directory}/{status.name}"
-            if self._is_compacted(directory, status.name):
+            if self._is_compacted(directory, status.name) or self._is_reinjected(status.name):
                 continue
             if parsed is None or not self._may_be(parsed.partition, parsed.first):
                 found.append(self._strange(path))

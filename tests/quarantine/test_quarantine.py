@@ -1,0 +1,172 @@
+"""What could not be placed is told by reason, and run again exactly once."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from logflume.cli import main
+from logflume.core import layout
+from logflume.errors import Stopped
+from logflume.model import HOUR_MS, Kind
+from logflume.quarantine.read import for_people, records
+from logflume.quarantine.reinject import Result, reinject
+from logflume.quarantine.summary import by_reason
+from logflume.store import Store, open_store
+from tests.compact.faults import copies, die_everywhere
+from tests.reconcile.conftest import Reconcile, quick_looks, reconciled
+from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree, configuration
+
+__all__ = ["quick_looks", "reconciled"]  # fixtures
+
+#: a field of time that the configuration does not know yet
+OTHER = [json.dumps({"time": FIRST_HOUR + i * HOUR_MS // 2, "n": i}).encode() for i in range(4)]
+
+
+def written(base: Path) -> Tree:
+    """Both partitions have four records with their time elsewhere, and one that is no JSON; two parts each."""
+    tree = Tree(base)
+    for ingest in tree.ingests:
+        ingest.feed([FIRST_HOUR + 1000, *OTHER[:2], b"no\x00json \xff\n"])
+        ingest.decide(everything=True)
+        ingest.feed([FIRST_HOUR + 2000, *OTHER[2:], FIRST_HOUR + 3 * HOUR_MS])
+        ingest.decide(everything=True)
+    return tree.finish()
+
+
+def again(store: Store, tree: Tree, into: Store | None = None, **options: Any) -> Result:
+    """With the field that those records have."""
+    settings = {"timestamp": {"field": "time", "unit": "ms"}, "max_future": "1d"}
+    topic = configuration(tree.url, tree.spool, **settings).topic_for(TOPIC)
+    assert topic is not None
+    now_ms = time.time_ns() // 1_000_000
+    return reinject(into or store, TOPIC, TOPIC_ID, topic, records(store, TOPIC, HOUR_MS), now_ms=now_ms, **options)
+
+
+def late(store: Store) -> dict[str, list[int]]:
+    """Per directory, the numbers of the records that were run again."""
+    found: dict[str, list[int]] = {}
+    for path in sorted(Path(store.root).glob("_late/app/*/*/rp*")):
+        values = [json.loads(line)["n"] for line in gzip.decompress(path.read_bytes()).splitlines()]
+        found[path.parent.name] = sorted(found.get(path.parent.name, []) + values)
+    return found
+
+
+#: two in each of the first two hours, of both partitions
+EXPECTED = {"hour=07": [0, 0, 1, 1], "hour=08": [2, 2, 3, 3]}
+
+
+def test_records_are_counted_by_reason_with_samples(tmp_path: Path) -> None:
+    tree = written(tmp_path)
+    groups = by_reason(records(tree.store, TOPIC, HOUR_MS), samples=2)
+    assert [(group.reason, group.count, len(group.samples)) for group in groups] == [
+        ("no_time", 8, 2),
+        ("not_utf8", 2, 2),
+    ]
+    assert groups[0].samples[0].value == OTHER[0]
+    assert groups[0].partitions == {0, 1}
+    later = records(tree.store, TOPIC, HOUR_MS, since_ms=FIRST_HOUR + 24 * HOUR_MS)
+    assert list(later) == []
+
+
+def test_samples_for_people_have_nothing_that_a_terminal_would_take_for_an_order() -> None:
+    assert for_people(b"no\x00json \xff\x1b[31m\n") == r"no\x00json \xff\x1b[31m\n"
+    assert for_people("grün".encode()) == "grün"
+    assert for_people(None) == "(none)"
+    assert for_people(b"x" * 1000, 10) == "x" * 10 + "…"
+
+
+def test_what_is_accepted_now_lies_in_the_late_tree_of_its_hour_once(tmp_path: Path) -> None:
+    tree = written(tmp_path)
+    before = {path: data for path, data in tree.snapshot().items() if path.startswith("_quarantine")}
+    done = again(tree.store, tree)
+    assert (done.taken, done.before, dict(done.again), len(done.files)) == (8, 0, {"not_utf8": 2}, 4)
+    assert late(tree.store) == EXPECTED
+    repeated = again(tree.store, tree)
+    assert (repeated.taken, repeated.before, repeated.files) == (0, 8, [])
+    assert late(tree.store) == EXPECTED
+    assert before.items() <= tree.snapshot().items()
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    tree = written(tmp_path)
+    before = tree.snapshot()
+    assert again(tree.store, tree, dry_run=True).taken == 8
+    assert tree.snapshot() == before
+
+
+def test_another_root_counts_by_itself(tmp_path: Path) -> None:
+    tree = written(tmp_path)
+    other = open_store(f"file://{tmp_path}/other")
+    before = tree.snapshot()
+    assert again(tree.store, tree, other).taken == 8
+    assert late(other) == EXPECTED
+    assert tree.snapshot() == before
+    assert again(tree.store, tree, other).taken == 0
+    assert again(tree.store, tree).taken == 8
+
+
+def test_new_quarantined_records_are_run_beside_those_before(tmp_path: Path) -> None:
+    tree = written(tmp_path)
+    again(tree.store, tree)
+    tree.ingests[0].feed([OTHER[0]])
+    tree.ingests[0].decide(everything=True)
+    done = again(tree.store, tree)
+    assert (done.taken, done.before) == (1, 8)
+    assert late(tree.store)["hour=07"] == [0, 0, 0, 1, 1]
+
+
+def test_a_file_of_an_earlier_run_that_is_gone_stops_the_next_one(tmp_path: Path) -> None:
+    tree = written(tmp_path)
+    done = again(tree.store, tree)
+    tree.path(done.files[0]).unlink()
+    with pytest.raises(Stopped, match="is not there so"):
+        again(tree.store, tree)
+
+
+def test_a_run_that_is_killed_anywhere_is_completed_by_the_next_one(tmp_path: Path) -> None:
+    tree = written(tmp_path / "a")
+
+    def check(store: Store) -> None:
+        assert late(store) == EXPECTED
+
+    assert die_everywhere(copies(tree.store, tmp_path), lambda store: again(store, tree), check) >= 10
+
+
+def test_reconcile_knows_why_an_offset_is_in_two_places(tmp_path: Path, reconciled: Reconcile) -> None:
+    tree = written(tmp_path)
+    again(tree.store, tree)
+    assert [one.path for one in reconciled(tree, full=True, deep=True).findings] == []
+    stranger = tree.path(f"{tree.hour(0, Kind.LATE)}/{layout.reinjected_name(0, 999, '.json.gz')}")
+    stranger.write_bytes(b"x")
+    assert [one.path for one in reconciled(tree, full=True).findings] == [
+        f"{tree.hour(0, Kind.LATE)}/rp00000-0000000000000000999.json.gz"
+    ]
+
+
+def test_the_command_tells_people_and_programs(tmp_path: Path) -> None:
+    tree = written(tmp_path)
+    file = tmp_path / "logflume.toml"
+    file.write_text(
+        '[kafka]\n"bootstrap.servers" = "127.0.0.1:1"\n"group.id" = "g"\n'
+        f'[output]\nroot = "{tree.url}"\n[daemon]\nspool = "{tmp_path}/spool"\n'
+        '[[topic]]\nname = "app"\ntimestamp = { field = "time", unit = "ms" }\nmax_future = "1d"\n'
+    )
+    command = ["quarantine", TOPIC, "-c", str(file)]
+    listed = CliRunner().invoke(main, [*command, "--samples", "1"], catch_exceptions=False)
+    assert listed.stdout.startswith("no_time                  8 records of 2 partitions, 2026-11-22T")
+    body = json.loads(CliRunner().invoke(main, [*command, "--json"], catch_exceptions=False).stdout)
+    assert {one["reason"]: one["records"] for one in body["reasons"]} == {"no_time": 8, "not_utf8": 2}
+    dry = CliRunner().invoke(main, [*command, "--reinject", "--dry-run"], catch_exceptions=False)
+    assert dry.stdout.startswith("8 records would be run again\n2 fail again: not_utf8")
+    done = CliRunner().invoke(main, [*command, "--reinject", "--json"], catch_exceptions=False)
+    assert (done.exit_code, json.loads(done.stdout)["reinjected"]) == (0, 8)
+    assert late(tree.store) == EXPECTED
+    wrong = CliRunner().invoke(main, [*command, "--into", "file:///tmp/x"], catch_exceptions=False)
+    assert wrong.exit_code == 2

@@ -13,7 +13,7 @@ NUMBERS = st.integers(0, 999_999)
 
 
 @given(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True), NUMBERS, st.integers(0, 99_999), st.booleans())
-def test_a_compacted_files_name_is_its_identity(topic: str, number: int, index: int, appended: bool) -> None:  # noqa: FBT001
+def test_a_compacted_files_name_is_its_identity(topic: str, number: int, index: int, appended: bool) -> None:
     name = CompactedName(topic, number, index, 99_999, appended)
     assert layout.parse_compacted_name(name.file_name(".json.gz")) == name
     assert layout.parse_part_name(name.file_name(".json.gz")) is None

@@ -60,7 +60,7 @@ class Actor:
         if self.done:
             return
         self.doomed = True
-        if self._thread.ident is None:
+        if self._thread.ident is None:  # never begun
             self.done = True
             return
         self.step()

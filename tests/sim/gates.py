@@ -69,12 +69,11 @@ class GatedStore(Store):
         return answer
 
     def upload(self, local: Path, tmp: str) -> None:
-        self._do(
-            "upload",
-            tmp,
-            lambda: self._inner.upload(local, tmp),
-            tear=lambda: half(self._inner, tmp, local.read_bytes()),
-        )
+        def tear() -> None:
+            # an owner that lost the partition has removed it while its upload hung
+            half(self._inner, tmp, local.read_bytes() if local.exists() else b"")
+
+        self._do("upload", tmp, lambda: self._inner.upload(local, tmp), tear=tear)
 
     def write(self, tmp: str, data: bytes) -> None:
         self._do("write", tmp, lambda: self._inner.write(tmp, data), tear=lambda: half(self._inner, tmp, data))

@@ -91,6 +91,40 @@ class LaterCalls:
         self._todo.clear()
 
 
+class Threads(LaterCalls):
+    """``Calls`` whose calls are actors of their own: the worker goes on while they run, hang or fail."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self.running: list[tuple[Actor, list[Any], Callable[[Any], None]]] = []
+
+    def submit(self, name: str, call: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        answer: list[Any] = []
+
+        def body() -> None:
+            _HERE.host, _HERE.actor = self._host, actor
+            self._host.encode_all()
+            answer.append(call())
+
+        actor = Actor(name, body)
+        self.running.append((actor, answer, then))
+
+    def settle(self, wait_s: float = 0.0) -> int:
+        self._host.encode_all()
+        ended = [one for one in self.running if one[0].done]
+        if not ended and wait_s:
+            self._host.turn()
+            self._host.clock.pass_s(wait_s)
+        self.running = [one for one in self.running if one not in ended]
+        for _, answer, then in ended:
+            then(answer[0])
+        return len(ended)
+
+    def close(self) -> None:
+        for actor, _, _ in self.running:
+            actor.doomed = True
+
+
 class Conn:
     """The pipe to a parent that only ever says stop."""
 
@@ -119,6 +153,12 @@ class Host(Actor):
         self.store = GatedStore(store, self.gate)
         self.conn = Conn()
         self.held = False
+        #: whether calls to the store run beside the worker
+        self.threads = False
+        self.calls: LaterCalls | None = None
+        self.skew_ms = 0
+        self.worker: worker.Worker | None = None
+        self.stopped = False
         self.effects = 0
         #: what to do at an effect; the default is to do it
         self.order: Callable[[int, Effect, Callable[[], Any]], Any] = lambda _number, _effect, do: do()
@@ -135,8 +175,8 @@ class Host(Actor):
     # -- the process ------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        _HERE.host = self
-        made = worker.Worker(self.config, 0, self._spool, self.conn)  # type: ignore[arg-type]  # played
+        _HERE.host = _HERE.actor = self
+        self.worker = made = worker.Worker(self.config, 0, self._spool, self.conn)  # type: ignore[arg-type]  # played
         if self.owner_name is not None:
             made._tools.owner_name = self.owner_name
         try:
@@ -148,6 +188,10 @@ class Host(Actor):
         self.source = FakeSource(self.broker, self.clock, self, on_revoke, on_lost)
         self.source.assign(self._wanted)
         return self.source
+
+    def make_calls(self) -> LaterCalls:
+        self.calls = Threads(self) if self.threads else LaterCalls(self)
+        return self.calls
 
     def make_pool(self) -> Later:
         self._pools.append(Later())
@@ -171,6 +215,7 @@ class Host(Actor):
 
     def stop(self) -> None:
         self.conn.said = [Stop(1e9)]
+        self.stopped = True
 
     # -- what it does -----------------------------------------------------------------------------
 
@@ -199,6 +244,18 @@ class Host(Actor):
         else:
             self.alone()
 
+    def actors(self) -> list[Actor]:
+        """Its own thread and those of its calls, where there are any, that can go on."""
+        calls = [actor for actor, _, _ in self.calls.running] if isinstance(self.calls, Threads) else []
+        return [actor for actor in [self, *calls] if not actor.done]
+
+    def end_all(self) -> None:
+        """SIGKILL for everything that runs in it."""
+        self.doomed = True
+        for actor in reversed(self.actors()):
+            actor.kill()
+        self.kill()
+
     def die(self) -> None:
         """From inside: SIGKILL, here and now."""
         self.doomed = True
@@ -214,6 +271,12 @@ def _host() -> Host:
     return host
 
 
+def here() -> Actor:
+    """The thread that runs."""
+    actor: Actor = _HERE.actor
+    return actor
+
+
 @contextmanager
 def played(clock: Clock, *, quietly: bool = True) -> Iterator[None]:
     """The daemon's modules with this clock instead of time, and with hosts' parts instead of threads and clients."""
@@ -221,6 +284,7 @@ def played(clock: Clock, *, quietly: bool = True) -> Iterator[None]:
     def source(_options: object, _names: object, *, static: object, on_revoke: Any, on_lost: Any) -> FakeSource:
         return _host().make_source(on_revoke, on_lost)
 
+    clock.skew_ms = lambda: _host().skew_ms
     with (
         mock.patch.multiple(
             worker,
@@ -228,7 +292,7 @@ def played(clock: Clock, *, quietly: bool = True) -> Iterator[None]:
             open_store=lambda *_, **__: _host().store,
             Source=source,
             Topics=lambda _options: FakeTopics(_host().broker),
-            Calls=lambda _threads: LaterCalls(_host()),
+            Calls=lambda _threads: _host().make_calls(),
             ThreadPoolExecutor=lambda *_, **__: _host().make_pool(),
         ),
         mock.patch.multiple(slot, time=clock, encoder=lambda name: _host().make_encoder(name), random=Highest),

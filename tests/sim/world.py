@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from logflume.errors import Unreachable
+from logflume.errors import LogflumeError, Unreachable
 from logflume.kafka.events import Assigned, CommitResult, EndOfPartition, Event, Lost, Revoked, TopicPart
 from logflume.kafka.topics import Topic
 from logflume.model import Batch
@@ -18,12 +18,13 @@ class Clock:
     """Stands in for the module ``time`` in the daemon's modules. Seconds pass when a host has nothing to do."""
 
     def __init__(self) -> None:
+        #: of the host that asks
+        self.skew_ms: Callable[[], int] = lambda: 0
         self.reset()
 
     def reset(self) -> None:
         self.wall_ms = 0
         self.mono_s = 1000.0
-        self.skew_ms: Callable[[], int] = lambda: 0
 
     def monotonic(self) -> float:
         return self.mono_s
@@ -162,7 +163,7 @@ class FakeSource:
                     out += self._fetch(part)
         self.idle = 0 if out else self.idle + 1
         # nobody is in a hurry where nothing happens, and retries wait up to half a minute
-        self._clock.pass_s(0.02 if out else min(0.1 * 1.5**self.idle, 5.0))
+        self._clock.pass_s(0.02 if out else min(0.1 * 1.5 ** min(self.idle, 20), 5.0))
         return out
 
     def _fetch(self, part: TopicPart) -> list[Batch | Event]:
@@ -177,6 +178,7 @@ class FakeSource:
         self.positions[part] = max(position, at)
         if taken:
             records = [log[i] for i in taken]
+            self._told_end.pop(part, None)
             return [
                 Batch(
                     *part,
@@ -220,7 +222,7 @@ class FakeSource:
             error = ""
             try:
                 self._owner.effect("commit", f"{part[0]}/{part[1]}@{offset}", do)
-            except Unreachable as lost:
+            except LogflumeError as lost:
                 error = str(lost)
             self._news.append(CommitResult({part: offset}, error))
 

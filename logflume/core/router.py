@@ -356,6 +356,13 @@ class Router:
             self._gap(self.position, position)
             self.position = position
 
+    def know_finished(self, until: int | None) -> None:
+        """Hours that end at or before ``until`` are finished. It never goes back: entries that led to those hours
+        are no longer named, and a process that had the partition before may know less than the ledger.
+        """
+        if until is not None and (self.finished_until is None or until > self.finished_until):
+            self.finished_until = until
+
     @property
     def serials(self) -> int:
         """The next free serial, for a successor within the same process."""

@@ -200,6 +200,8 @@ class Worker:
                 self._assign(partitions)
             case Revoked(partitions) | Lost(partitions):
                 log.info("partitions given up", partitions=[f"{t}/{p}" for t, p in partitions])
+                # those that came and went within one poll: the handlers had no slot to find yet
+                self._lose(partitions)
             case PartitionError():
                 self._partition_error(item)
             case ClientError(code, text, fatal):
@@ -214,6 +216,8 @@ class Worker:
                     log.warning("commit rejected", error=error, partitions=[f"{t}/{p}" for t, p in offsets])
 
     def _assign(self, parts: list[TopicPart]) -> None:
+        # what went again within the same poll must not be claimed: that would fence its new owner
+        parts = [part for part in parts if part in self._tools.source.owned]
         committed: dict[TopicPart, tuple[int, int, str]] | LogflumeError = {}
         if self._tools.grouped:
             try:
@@ -258,8 +262,7 @@ class Worker:
         self._throttle()
         for slot in self._slots.values():
             if slot.machine.router is not None:
-                until = self._finisher.finished_until(slot.topic)
-                slot.machine.router.finished_until = until if until is not None else slot.machine.router.finished_until
+                slot.machine.router.know_finished(self._finisher.finished_until(slot.topic))
             slot.tick(may_idle=not self._paused)
         self._finisher.tick(lambda topic: (topic, 0) in self._slots and self._reads(topic))
         if now >= self._next_report:

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.crash.enumerate import VARIANTS, directory, report, timed
+from tests.crash.enumerate import VARIANTS, directory, first_failure, report, timed
 from tests.crash.points import Point, numbered, run
 from tests.sim.host import played
 from tests.sim.world import Clock
@@ -23,10 +23,15 @@ def main() -> int:
     parser.add_argument("variant", type=int, nargs="?", help="number of a variant")
     parser.add_argument("point", type=Point.parse, nargs="?", help="effect:how:who:wakes, as a failure prints it")
     parser.add_argument("--stride", type=int, default=1, help="only every so many points")
+    parser.add_argument("--first", type=int, metavar="N", help="try N points of all, in a mixed order, up to a failure")
     parser.add_argument("--json", type=Path, help="write the figures there")
     asked = parser.parse_args()
     if asked.point is not None:
         return one(asked.variant, asked.point)
+    if asked.first is not None:
+        failure = first_failure(asked.first)
+        show(failure.strip().splitlines()[0] if failure else "nothing is wrong")
+        return bool(failure)
     chosen = range(len(VARIANTS)) if asked.variant is None else [asked.variant]
     outcomes, seconds = timed(dict.fromkeys(chosen, asked.stride))
     for failure in (failure for outcome in outcomes for failure in outcome.failures):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import tempfile
 import time
 import traceback
@@ -71,6 +72,27 @@ def attempt(number: int, point: Point, effects: list[Effect], where: Path, clock
     except Exception as error:  # the product's own failures are findings, too
         text = "".join(traceback.format_exception(error, limit=-4))
         return f"{VARIANTS[number]}: {point.how} at {effect}\n{text}  again: python -m tests.crash {number} {point}\n"
+    return ""
+
+
+def first_failure(budget: int) -> str:
+    """Of ``budget`` points in a mixed order, in this process alone; empty where nothing is wrong."""
+    where, clock, mixed = directory(), Clock(), random.Random(0)
+    chosen: list[tuple[int, Point]] = []
+    known: dict[int, list[Effect]] = {}
+    with played(clock):
+        for number, variant in enumerate(VARIANTS):
+            try:
+                known[number] = numbered(variant, where, clock)
+            except Exception as error:  # the product fails without any help
+                return f"{variant}: without an interruption: {error!r}"
+            chosen += [(number, point) for point in points(known[number], WAKES)]
+        mixed.shuffle(chosen)
+        for number, point in chosen[:budget]:
+            failure = attempt(number, point, known[number], where, clock)
+            if failure:
+                return failure
+    where.parent.rmdir()
     return ""
 
 

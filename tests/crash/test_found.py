@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,14 @@ from logflume import commit
 from logflume.commit import LogFacts, Owner
 from logflume.core import ledger
 from logflume.core.ledger import Head
+from logflume.core.router import Router, Rules
 from logflume.errors import Fenced
 from logflume.model import HOUR_MS, PartitionId
 from logflume.store.base import FileStatus
 from logflume.store.local import LocalStore
-from tests.crash.points import Point, Variant, numbered, run
+from tests.crash.points import Point, Variant, numbered, run, settings
+from tests.sim import tree
+from tests.sim.game import game
 from tests.sim.host import played
 from tests.sim.world import Clock
 
@@ -113,3 +117,31 @@ def test_the_broker_is_asked_for_the_end_after_the_chain_was_read(tmp_path: Path
     owner = Owner("one", lambda: 1, "c")
     commit.claim(Watched(str(tmp_path)), PID, owner, window_ms=HOUR_MS, ask=ask, latest=False)
     assert order[:2] == ["chain", "end"]
+
+
+def test_what_is_known_to_be_finished_never_goes_back() -> None:
+    """K3: a worker that had lost a partition and regained it wrote its old knowledge into the ledger, which no
+    longer named the entries of the hours in between: they were looked for, and held back all that came after.
+    """
+    state = ledger.genesis(PID, window_ms=HOUR_MS, start=0, owner="o", at=1, config="c").state
+    router = Router(Rules(), replace(state, finished_until=5 * HOUR_MS))
+    for known, expected in [(3, 5), (None, 5), (6, 6)]:
+        router.know_finished(None if known is None else known * HOUR_MS)
+        assert router.finished_until == expected * HOUR_MS
+
+
+def test_a_partition_that_comes_and_goes_within_one_poll_is_let_go(tmp_path: Path, clock: Clock) -> None:
+    """K1 K3 P7: it was claimed all the same, fencing its owner, and then the worker died of reading what it does
+    not own.
+    """
+    variant = Variant("complete", "side", concat=False)
+    with game(*settings(variant), variant.store, tmp_path / "run", clock) as played_game:
+        host = played_game.host("one", [0, 1])
+        host.step()
+        assert host.source is not None
+        host.source.lose([("app", 1)])
+        for _ in range(5):
+            host.step()
+        assert host.worker is not None
+        assert list(host.worker._slots) == [("app", 0)]
+        assert not tree.chain(played_game.root, "app", "VGhlVG9waWNJZA", 1)

@@ -1,0 +1,98 @@
+"""``python -m tests.mutants [NAME…]``: apply each mutant to a copy, run what has to catch it, count."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutants.table import CRASH, MUTANTS, Mutant
+
+ROOT = Path(__file__).parents[2]
+#: crash points after which a mutant that did no harm has survived
+BUDGET = 600
+TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    mutant: Mutant
+    caught: bool
+    seconds: float
+    why: str
+
+
+def apply(mutant: Mutant, where: Path) -> None:
+    """A copy of package and tests with the mutant in it. Raises LookupError unless it fits exactly once."""
+    for name in ("logflume", "tests"):
+        shutil.copytree(ROOT / name, where / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", where)
+    path = where / "logflume" / mutant.file
+    text = path.read_text()
+    for find, put in [(mutant.find, mutant.put), *([mutant.also] if mutant.also else [])]:
+        if text.count(find) != 1:
+            raise LookupError(f"{mutant.name}: {mutant.file} has {text.count(find)} times what is to change, not once")
+        text = text.replace(find, put)
+    compile(text, mutant.file, "exec")
+    path.write_text(text)
+
+
+def judge(mutant: Mutant) -> Verdict:
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="logflume-mutant-") as where:
+        apply(mutant, Path(where))
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.by]
+        if mutant.by == CRASH:
+            command = [sys.executable, "-m", "tests.crash", "--first", str(BUDGET)]
+        code, last = watched(command, Path(where))
+    # a mutant that cannot run proves nothing
+    broken = any(error in last for error in ("NameError", "ImportError", "AttributeError"))
+    return Verdict(mutant, code == 1 and not broken, time.monotonic() - began, last)
+
+
+def watched(command: list[str], where: Path) -> tuple[int, str]:
+    """Exit code and last line; a mutant that hangs is caught, as CI would catch it."""
+    environment = {**os.environ, "PYTHONPATH": str(where), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            command, cwd=where, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return 1, f"no end after {TIMEOUT_S} s"
+    lines = (done.stdout.strip() or done.stderr.strip() or "nothing was said").splitlines()
+    return done.returncode, lines[-1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("names", nargs="*", help="only these; default: all")
+    asked = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS if not asked.names or mutant.name in asked.names]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        verdicts = []
+        for verdict in pool.map(judge, chosen):
+            verdicts.append(verdict)
+            word = "caught" if verdict.caught else "MISSED"
+            show(f"{word}  {verdict.mutant.name:<38} {verdict.seconds:5.1f} s  {verdict.why[:110]}")
+    caught = sum(verdict.caught for verdict in verdicts)
+    for verdict in verdicts:
+        if not verdict.caught:
+            show(f"missed: {verdict.mutant.name} (rule: {verdict.mutant.rule})")
+    show(f"mutants caught: {caught} / {len(verdicts)}")
+    return caught != len(verdicts) or not verdicts
+
+
+def show(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

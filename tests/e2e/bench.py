@@ -11,10 +11,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from tests.e2e.checker import Log, Report, check, read_topic
+from tests.e2e.checker import check
 from tests.e2e.daemon import Daemon, wait_until
 from tests.e2e.generate import HOUR_MS, Feed, Made
+from tests.e2e.log import Log, read_topic
 from tests.e2e.oracle import Rules
+from tests.e2e.report import Report
 from tests.e2e.tree import LocalTree, Tree, WebTree
 from tests.stack import Stack
 from tests.stack.hadoop import webhdfs
@@ -135,6 +137,7 @@ class Bench:
         group: str | None = None,
         workers: int = 1,
         kafka: Mapping[str, Any] | None = None,
+        user: str | None = None,
         **daemon: Any,
     ) -> Daemon:
         """A daemon for these cases, not started yet. ``kafka`` may take options away with None."""
@@ -148,7 +151,7 @@ class Bench:
         merging = {"namenode_http": self.stack.namenode_http} if root.startswith("hdfs:") else {}
         config: dict[str, Any] = {
             "kafka": {key: value for key, value in options.items() if value is not None},
-            "output": {"root": root, **merging},
+            "output": {"root": root, **merging, **({"user": user} if user else {})},
             "daemon": {"workers": workers, "http": "", "log_format": "text", "stop_deadline": "20s", **daemon},
             "topic": [case.settings for case in cases],
         }
@@ -168,8 +171,12 @@ class Bench:
 
     def open(self) -> None:
         # permission apart: mkdirs applies it to what it creates only
-        webhdfs(self.stack.namenode_http, "PUT", "MKDIRS", self._hdfs_path)
-        webhdfs(self.stack.namenode_http, "PUT", "SETPERMISSION", self._hdfs_path, permission="777")
+        self.hdfs("MKDIRS")
+        self.hdfs("SETPERMISSION", permission="777")
+
+    def hdfs(self, operation: str, **query: str) -> None:
+        """Do something to the test's directory on HDFS, as its owner and a superuser."""
+        webhdfs(self.stack.namenode_http, "PUT", operation, self._hdfs_path, **query)
 
     def close(self) -> None:
         for daemon in self._daemons:

@@ -13,142 +13,22 @@ import hashlib
 import io
 import json
 import re
-import time
 from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import zstandard
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from tests.e2e.claims import Ledger, Ledgers, Marker, marker, read_ledgers, reference
-from tests.e2e.oracle import Boundaries, Key, Record, Rules, Verdict, hour_of, judge
+from tests.e2e.log import Log
+from tests.e2e.oracle import Boundaries, Key, Rules, Verdict, hour_of, judge
+from tests.e2e.report import Report
 from tests.e2e.tree import THREADS, Node, Tree, files
 
 MARKERS = ("_SUCCESS", "_INCOMPLETE")
 APPENDED = re.compile(r"ap\d{5}-\d{19}\..+")
-KAFKA_TIMEOUT_S = 60.0
-
-
-@dataclass
-class Log:
-    """A topic as a consumer with read_committed sees it."""
-
-    topic: str
-    topic_id: str
-    records: dict[Key, Record]
-    ends: dict[int, int]
-
-
-def read_topic(bootstrap: str, topic: str) -> Log:
-    """All partitions from their beginning to their end; raises on any error."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "e2e-checker",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-            "check.crcs": True,
-            "auto.offset.reset": "earliest",
-            "log_level": 3,
-            "fetch.queue.backoff.ms": 10,
-        }
-    )
-    records: dict[Key, Record] = {}
-    try:
-        partitions = consumer.list_topics(topic, timeout=KAFKA_TIMEOUT_S).topics[topic].partitions
-        left = set(partitions)
-        ends: dict[int, int] = {}
-        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
-        deadline = time.monotonic() + KAFKA_TIMEOUT_S
-        while left:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{topic}: partitions {sorted(left)} were not read to their end")
-            for message in consumer.consume(10_000, 0.2):
-                partition, offset = message.partition(), message.offset()
-                assert partition is not None
-                assert offset is not None
-                error = message.error()
-                if error is not None and error.code() == KafkaError._PARTITION_EOF:
-                    left.discard(partition)
-                    ends[partition] = offset
-                    continue
-                if error is not None:
-                    raise RuntimeError(f"reading {topic}: {error}")
-                record = Record(partition, offset, message.value(), message.key(), message.timestamp()[1])
-                records[record.id] = record
-    finally:
-        consumer.close()
-    return Log(topic, topic_id(bootstrap, topic), records, ends)
-
-
-def topic_id(bootstrap: str, topic: str) -> str:
-    client = AdminClient({"bootstrap.servers": bootstrap})
-    found = client.describe_topics(TopicCollection([topic]))[topic].result(KAFKA_TIMEOUT_S)
-    # as it stands in paths: base64 as it is in URLs
-    return str(found.topic_id).replace("+", "-").replace("/", "_")
-
-
-@dataclass
-class Report:
-    """The account. Lists hold what is wrong, the numbers what is there."""
-
-    topic: str
-    acknowledged: int = 0
-    hour: int = 0
-    late: int = 0
-    quarantined: dict[str, int] = field(default_factory=dict)
-    dropped: int = 0
-    pending: int = 0
-    lost: list[str] = field(default_factory=list)
-    repeated: list[str] = field(default_factory=list)
-    misplaced: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    early: list[str] = field(default_factory=list)
-    unmarked: list[str] = field(default_factory=list)
-    leftovers: list[str] = field(default_factory=list)
-    tmp: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    late_by_clock: int = 0  # in time by the log alone, late only since an idle partition was closed
-    complete: list[int] = field(default_factory=list)
-    incomplete: list[int] = field(default_factory=list)
-    hour_files: dict[int, int] = field(default_factory=dict)
-    by_partition: dict[int, int] = field(default_factory=dict)  # of those in hour files
-    pieces: int = 0
-    claims: int = 0
-    ends: dict[int, int] = field(default_factory=dict)
-    committed: dict[int, int] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        counts = (
-            f"{self.topic}: acknowledged {self.acknowledged}, hour {self.hour}, late {self.late}, quarantined "
-            f"{sum(self.quarantined.values())}, dropped {self.dropped}, pending {self.pending}; lost "
-            f"{len(self.lost)}, repeated {len(self.repeated)}, misplaced {len(self.misplaced)}, early markers "
-            f"{len(self.early)}; {len(self.complete)} hours complete from {self.pieces} parts, "
-            f"{self.claims} owners, {len(self.tmp)} files in tmp"
-        )
-        lists = ("lost", "repeated", "misplaced", "unknown", "early", "unmarked", "leftovers", "problems")
-        wrong = [f"  {name}: {getattr(self, name)[:10]}" for name in lists if getattr(self, name)]
-        return "\n".join([counts, *wrong])
-
-    def clean(self, *, crashed: bool, pending: bool = False) -> None:
-        """Assert that every record is where it has to be, and nothing else is.
-
-        ``crashed``: somebody was killed or fenced, which explains uploads that no decision names.
-        ``pending``: records may be undecided still, or decided in hours that are not complete yet.
-        """
-        print(self)  # noqa: T201 (shown by pytest when a test fails)
-        wrong = [self.lost, self.repeated, self.misplaced, self.unknown, self.early, self.leftovers, self.problems]
-        assert not any(wrong), str(self)
-        if not pending:
-            assert self.pending == 0, str(self)
-            assert not self.unmarked, str(self)
-        if not crashed:
-            assert not self.tmp, f"{self}\n  tmp: {self.tmp[:10]}"
 
 
 @dataclass(frozen=True)
@@ -349,16 +229,12 @@ class Checker:
                 if closing is None or closing[1] != "joined":
                     report.early.append(f"{name(hour)}: marked without partition {partition}")
             self._check_manifest(hour, found, shown, content)
-        by_hour = {key: at for key, at in self._expected.items() if at[0] == "hour" and at[1] in self._markers}
-        there = {
-            key
-            for found in self._markers.values()
-            for s in found.segments
-            for key in ((s.partition, o) for o in s.offsets)
-        }
-        report.early += [
-            f"{name(at[1])} was marked without {reference(key)}" for key, at in by_hour.items() if key not in there
-        ]
+        segments = [segment for found in self._markers.values() for segment in found.segments]
+        there = {(segment.partition, offset) for segment in segments for offset in segment.offsets}
+        for key, (kind, at) in self._expected.items():
+            found = self._markers.get(at) if at is not None and kind == "hour" else None
+            if found is not None and found.complete and key not in there:
+                report.early.append(f"{name(at)} was marked without {reference(key)}")
 
     def _check_manifest(self, hour: int, found: Marker, shown: list[Node], content: Mapping[str, bytes]) -> None:
         """The files of a marked hour are the manifest's, to the byte, and its offsets are their lines."""

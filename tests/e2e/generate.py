@@ -13,8 +13,8 @@ from confluent_kafka import KafkaError, Message, Producer
 
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
-#: what fits below the broker's default of 1,048,588 with the batch's own bytes
-LARGEST_BYTES = 1_000_000
+#: of which the larger just fits below the broker's default of 1,048,588 with the batch's own bytes
+LARGE_BYTES = (900_000, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Shape:
     odd: int = 30
     late: int = 10
     large: int = 0
+    pad: int = 300
     text: bool = False
     silent: tuple[tuple[int, int], ...] = ()
     none_in: tuple[int, ...] = ()
@@ -76,7 +77,7 @@ def make(shape: Shape) -> list[list[Made]]:
             kind = ODD[rng.randrange(len(ODD))]
             chunk.append(Made(partition, kind(event, partition, number), arrival, b"odd"))
         else:
-            size = LARGEST_BYTES if i in large else rng.randrange(300)
+            size = rng.choice(LARGE_BYTES) if i in large else rng.randrange(shape.pad)
             chunk.append(Made(partition, good(event, partition, number, size), arrival, _key(rng)))
     return chunks
 

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 from pyroaring import BitMap64
 
-from tests.e2e import checker, claims, daemon, generate, oracle, tree, watcher
-from tests.e2e.checker import Log, Report, check
+from tests.e2e import checker, claims, daemon, generate, log, oracle, report, tree, watcher
+from tests.e2e.checker import check
+from tests.e2e.log import Log
 from tests.e2e.oracle import HOUR_MS, Record, Rules
+from tests.e2e.report import Report
 from tests.e2e.tree import LocalTree
 
 TOPIC, ID = "web", "id1"
@@ -208,7 +210,7 @@ def test_a_decided_part_in_tmp_is_lost_to_readers(output: Output) -> None:
     assert output.check().lost
 
 
-@pytest.mark.parametrize("module", [checker, claims, daemon, generate, oracle, tree, watcher])
+@pytest.mark.parametrize("module", [checker, claims, daemon, generate, log, oracle, report, tree, watcher])
 def test_the_checker_shares_no_code_with_logflume(module: Any) -> None:
     source = ast.parse(Path(module.__file__).read_text())
     names = [alias.name for node in ast.walk(source) if isinstance(node, ast.Import) for alias in node.names]

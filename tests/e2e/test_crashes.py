@@ -41,7 +41,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_repeated(bench: Bench) -> None:
     alone = {"assignment": "static", "group.id": None, "session.timeout.ms": None, "heartbeat.interval.ms": None}
     runs: list[tuple[Case, Daemon]] = [
         (group, bench.daemon("group", hdfs, [group], workers=2)),
-        (static, bench.daemon("static", bench.root("hdfs"), [static], kafka=alone)),
+        (static, bench.daemon("static", bench.root("hdfs"), [static], kafka=alone, workers=2)),
         (files, bench.daemon("files", local, [files], kafka=alone)),
     ]
     shapes = [Shape(base, partitions, HOURS, 10_000, chunks=400, seed=partitions) for partitions in (6, 4, 3)]

@@ -9,6 +9,11 @@ import pytest
 
 from tests.e2e.bench import Bench
 from tests.e2e.idle import idle_partitions_and_empty_hours_hold_nothing_up
+from tests.e2e.refusals import refusals_of_the_store_are_waited_out_and_nothing_is_dropped
+from tests.e2e.starts import (
+    a_pattern_takes_topics_that_come_later,
+    a_start_at_the_end_calls_no_hour_complete_that_it_cannot_know,
+)
 from tests.e2e.stopping import sigterm_decides_what_is_held_and_a_restart_reads_nothing_again
 from tests.e2e.topics import (
     a_topic_that_is_created_again_is_never_mixed_with_the_old_one,
@@ -26,6 +31,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     partitions_added_to_a_live_topic_take_part_from_their_first_hour,
     a_topic_that_is_created_again_is_never_mixed_with_the_old_one,
     lost_offsets_stop_their_partition_and_no_other,
+    refusals_of_the_store_are_waited_out_and_nothing_is_dropped,
+    a_start_at_the_end_calls_no_hour_complete_that_it_cannot_know,
+    a_pattern_takes_topics_that_come_later,
 )
 
 

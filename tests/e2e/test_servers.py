@@ -21,9 +21,15 @@ FEED_S = 45.0
 def test_datanodes_die_and_the_namenode_restarts_during_uploads(own_bench: Bench) -> None:
     bench, stack = own_bench, own_bench.stack
     base = past(HOURS + 2)
-    cases = {scheme: bench.case(bench.root(scheme, scheme), 4) for scheme in ("hdfs", "webhdfs")}
+    cases = {
+        "hdfs": bench.case(bench.root("hdfs", "hdfs"), 4),
+        # uncompressed, so that the spool fills up while nothing can be uploaded
+        "webhdfs": bench.case(bench.root("webhdfs", "webhdfs"), 4, compression="none"),
+    }
     daemons = {
-        scheme: bench.daemon(scheme, bench.root(scheme, scheme), [case], call_deadline="20s")
+        scheme: bench.daemon(
+            scheme, bench.root(scheme, scheme), [case], call_deadline="20s", spool_bytes="1MiB", buffer_bytes="16MiB"
+        )
         for scheme, case in cases.items()
     }
     for daemon in daemons.values():
@@ -33,7 +39,8 @@ def test_datanodes_die_and_the_namenode_restarts_during_uploads(own_bench: Bench
         Watcher(cases["webhdfs"].tree, {cases["webhdfs"].topic: cases["webhdfs"].rules}, between_s=60),
     ):
         feeds = {
-            scheme: case.feed(make(Shape(base, 4, HOURS, 10_000, chunks=300)), FEED_S) for scheme, case in cases.items()
+            scheme: case.feed(make(Shape(base, 4, HOURS, 10_000, chunks=300, pad=2_000)), FEED_S)
+            for scheme, case in cases.items()
         }
         for daemon in daemons.values():
             wait_until(lambda daemon=daemon: "reading" in daemon.logged(), 90, "it reads", daemon)  # type: ignore[misc]
@@ -54,6 +61,8 @@ def test_datanodes_die_and_the_namenode_restarts_during_uploads(own_bench: Bench
         first.wait_ready()
         # in good order this time, and with everything alive again
         stack.namenode.restart()
+        (broker,) = stack.kafka
+        broker.restart()
         wait_live_datanodes(stack.namenode_http, len(stack.datanodes))
         for feed in feeds.values():
             feed.wait()
@@ -68,3 +77,4 @@ def test_datanodes_die_and_the_namenode_restarts_during_uploads(own_bench: Bench
         assert set(span(base, HOURS)) <= set(report.complete)
         case.by_the_log(report, feeds[scheme])
         assert report.committed == report.ends
+    assert "spool is full" in daemons["webhdfs"].logged()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from logflume import commit
 from logflume.backfill.model import Job, Plan, Split
-from logflume.backfill.replay import at_end
+from logflume.backfill.replay import Tell, at_end
 from logflume.core import ledger
 from logflume.core.ledger import Blind, Closing, Entry, Head
 from logflume.daemon.slot import now_ms
@@ -119,15 +119,18 @@ def closing_entry(head: Head, split: Split, until: int, *, owner: str, at: int) 
     )
 
 
-def finish_all(store: Store, job: Job, plan: Plan) -> Hours:
+def finish_all(store: Store, job: Job, plan: Plan, tell: Tell) -> Hours:
     """S7 for every hour of the replay."""
     complete = incomplete = before = 0
     with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(THREADS) as readers:
         follower = TopicFollower(store, plan.topic, plan.topic_id, job.settings, readers)
         follower.refresh()
         while due := follower.due(HOURS_AT_ONCE):
-            for wanted, done in zip(due, pool.map(lambda one: run.finish(store, one), due), strict=True):
+            for wanted, done in zip(
+                due, pool.map(lambda one: run.finish(store, one, progress=lambda: tell(0)), due), strict=True
+            ):
                 follower.finished(wanted.hour)
+                tell(0)
                 if done is None:
                     before += 1
                 complete += not wanted.incomplete

@@ -6,6 +6,7 @@ split begins anew, which is harmless whenever it happens.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -167,13 +168,15 @@ def _in_child(job: Job, conn: Connection) -> None:
     process.die_with_parent()
     logging.configure(job.config.daemon.log_level, job.config.daemon.log_format)
     gathered, last = 0, 0.0
+    lock = threading.Lock()  # finishing tells from several threads
 
     def tell(offsets: int) -> None:
         nonlocal gathered, last
-        gathered += offsets
-        if time.monotonic() - last >= TELL_EVERY_S:
-            conn.send(_Progress(gathered))
-            gathered, last = 0, time.monotonic()
+        with lock:
+            gathered += offsets
+            if time.monotonic() - last >= TELL_EVERY_S:
+                conn.send(_Progress(gathered))
+                gathered, last = 0, time.monotonic()
 
     while True:
         try:

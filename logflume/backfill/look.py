@@ -13,13 +13,18 @@ from dataclasses import dataclass, field
 from logflume import commit
 from logflume.backfill import amend
 from logflume.backfill.model import Job
+from logflume.compact import record as records
+from logflume.compact.record import Place, Record, Spot
 from logflume.core import layout
 from logflume.core.ledger import Part
 from logflume.errors import LedgerError, Missing
 from logflume.finish import plan as plans
 from logflume.finish.plan import File, Plan
+from logflume.log import get
 from logflume.model import Kind
 from logflume.store.base import Store
+
+log = get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +81,61 @@ def find(store: Store, job: Job, topic_id: str, wanted: Wanted) -> list[Mend]:
     hours = {part.hour for part in decided if part.kind is Kind.HOUR} | set(wanted.hours)
     found: list[Mend] = []
     window_ms = job.settings.window_ms
+    compacted = Compacted(store, wanted.topic, topic_id, window_ms, amended)
     for hour in sorted(hours):
         parts = [part for part in decided if part.kind is Kind.HOUR and part.hour == hour]
-        found += _hour(store, wanted, topic_id, hour, window_ms, parts)
+        found += _hour(store, wanted, topic_id, hour, window_ms, parts, compacted)
     for part in decided:
-        if part.kind is not Kind.HOUR:
+        if part.kind is not Kind.HOUR and not compacted.takes(part):
             found += _alone(store, wanted.topic, topic_id, window_ms, part)
-    return found
+    return found + compacted.bad()
+
+
+class Compacted:
+    """Where ``logflume compact`` has put late and quarantined parts: its newest record of a directory tells."""
+
+    def __init__(self, store: Store, topic: str, topic_id: str, window_ms: int, amended: dict[str, Part]) -> None:
+        self._store, self._topic, self._topic_id, self._window_ms = store, topic, topic_id, window_ms
+        self._amended = amended
+        self._hours = {place: records.hours(store, topic, topic_id, place) for place in Place}
+        self._records: dict[Spot, Record | None] = {}
+        self._files: dict[str, File] = {}
+
+    def under_way(self, hour: int) -> bool:
+        """Whether an hour without marker may be in the hands of a compaction."""
+        return hour in self._hours[Place.HOUR]
+
+    def takes(self, part: Part) -> bool:
+        """Whether a part is in a file of a compaction, which is looked at as a whole then."""
+        place = {Kind.LATE: Place.LATE, Kind.QUARANTINE: Place.QUARANTINE}[part.kind]
+        if place is Place.LATE and not part.path.startswith(f"{layout.LATE_ROOT}/"):
+            place = Place.APPENDED
+        if part.hour not in self._hours[place]:
+            return False
+        spot = Spot(self._topic, self._topic_id, place, part.hour, self._window_ms)
+        if spot not in self._records:
+            self._records[spot] = records.newest(self._store, spot)
+        record = self._records[spot]
+        for file in record.files if record is not None else ():
+            if any(one.path == part.path for one in file.parts):
+                self._files[f"{spot.directory}/{file.name}"] = file
+                return True
+        return False
+
+    def bad(self) -> list[Mend]:
+        """Files of compactions that are not right. One that is not there while its sources are is not made yet."""
+        found = []
+        for path, file in self._files.items():
+            parts = tuple(amend.apply(file.parts, self._amended))
+            bad = _bad(self._store, path, parts)
+            directory = path.rsplit("/", 1)[0]
+            names = {status.name for status in self._store.list(f"{self._store.root}/{directory}")} if bad else set()
+            own = {part.path.rsplit("/", 1)[1].removeprefix("_") for part in parts}
+            if bad and names & own:
+                log.warning("a compaction is not done: run 'logflume reconcile --repair', then this again", path=path)
+            elif bad:
+                found.append(Mend(self._topic, self._topic_id, self._window_ms, path, parts, bad))
+        return found
 
 
 def _decided(store: Store, wanted: Wanted, topic_id: str) -> list[Part]:
@@ -102,10 +155,21 @@ def _decided(store: Store, wanted: Wanted, topic_id: str) -> list[Part]:
     return parts
 
 
-def _hour(store: Store, wanted: Wanted, topic_id: str, hour: int, window_ms: int, parts: Sequence[Part]) -> list[Mend]:
+def _hour(
+    store: Store,
+    wanted: Wanted,
+    topic_id: str,
+    hour: int,
+    window_ms: int,
+    parts: Sequence[Part],
+    compacted: Compacted,
+) -> list[Mend]:
     directory = layout.hour_path(wanted.topic, hour, window_ms)
     there = {status.name: status.length for status in store.list(f"{store.root}/{directory}")}
     marker = next((name for name in (layout.SUCCESS, layout.INCOMPLETE) if name in there), None)
+    if marker is None and compacted.under_way(hour):
+        log.warning("a compaction is not done: run 'logflume reconcile --repair', then this again", path=directory)
+        return []
     plan_path = layout.plan_path(wanted.topic, topic_id, hour, window_ms)
     plan = _read_plan(store, plan_path if marker is None else f"{directory}/{marker}")
     if plan is None:

@@ -18,6 +18,7 @@ import zstandard
 from isal import igzip
 
 from logflume.backfill.model import Job
+from logflume.backfill.replay import Tell
 from logflume.core.ledger import Part
 from logflume.core.router import END_OF_TIME_MS, Rows
 from logflume.daemon.slot import rules_of
@@ -45,10 +46,10 @@ class Rebuilt:
     path: Path
 
 
-def rebuild(job: Job, topic: str, part: Part, partition: int, folder: Path) -> Rebuilt:
+def rebuild(job: Job, topic: str, part: Part, partition: int, folder: Path, tell: Tell) -> Rebuilt:
     """Raises Stopped where Kafka does not have the records any more, Incomplete where other lines come out."""
     raw = folder / "lines"
-    _write_lines(job, topic, part, partition, raw)
+    _write_lines(job, topic, part, partition, raw, tell)
     for encode, chunk_bytes in _candidates(part.path):
         path = folder / f"{partition:05d}-{part.offsets.first:019d}"
         digest, size = _encode(raw, path, encode, chunk_bytes)
@@ -67,13 +68,14 @@ def rebuild(job: Job, topic: str, part: Part, partition: int, folder: Path) -> R
 # -- lines ----------------------------------------------------------------------------------------
 
 
-def _write_lines(job: Job, topic: str, part: Part, partition: int, path: Path) -> None:
+def _write_lines(job: Job, topic: str, part: Part, partition: int, path: Path, tell: Tell) -> None:
     first, end = part.offsets.first, part.offsets.last + 1
     records, settings = RecordReader(job.settings), job.config.kafka.options
     count, low, high = 0, 1 << 62, -(1 << 62)
     with path.open("wb") as file, RangeReader(settings, topic, partition, first, end) as reader:
         while not reader.done:
             batch = reader.poll(POLL_RECORDS)
+            tell(0)
             if batch is None:
                 continue
             rows, lines = records.read(batch)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from logflume.backfill.rebuild import rebuild
 from logflume.backfill.replay import Tell, open_root
 from logflume.core import layout
 from logflume.core.ledger import Part
+from logflume.daemon import spooldir
 from logflume.daemon.slot import now_ms
 from logflume.errors import Exists, Incomplete, LogflumeError, Missing, Refused, Stopped
 from logflume.finish import plan as plans
@@ -82,11 +82,16 @@ def run_group(job: Job, group: tuple[Mend, ...], tell: Tell) -> list[Mended]:
     """R1 to R5 for the files of one hour. Raises LogflumeError; the same call then goes on."""
     store = open_root(job)
     try:
-        Path(job.spool).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="backfill-", dir=job.spool) as folder:
-            return _mend(store, job, group, Path(folder), tell)
-    except OSError as error:
-        raise Refused(f"spool: {job.spool}: {error.strerror}", hint="name a directory with --spool") from error
+        spool = Path(job.spool)
+        spooldir.sweep(spool)
+        hold = spooldir.make(spool, 0)
+        try:
+            return _mend(store, job, group, hold.path, tell)
+        except OSError as error:
+            raise Refused(f"spool: {hold.path}: {error.strerror}", hint="name a directory with --spool") from error
+        finally:
+            shutil.rmtree(hold.path, ignore_errors=True)
+            hold.release()
     finally:
         store.close()
 
@@ -180,7 +185,7 @@ def _assemble(store: Store, job: Job, mend: Mend, folder: Path, whole: Path, tel
     with whole.open("wb") as file:
         for i, part in enumerate(mend.parts):
             if i in mend.bad:
-                made = rebuild(job, mend.topic, part, partition_of(part), folder)
+                made = rebuild(job, mend.topic, part, partition_of(part), folder, tell)
                 with made.path.open("rb") as source:
                     shutil.copyfileobj(source, file, 1 << 20)
                 made.path.unlink()
@@ -193,6 +198,7 @@ def _assemble(store: Store, job: Job, mend: Mend, folder: Path, whole: Path, tel
                     if not data:
                         raise Stopped(f"{mend.path} became shorter just now", hint="run the same command again")
                     file.write(data)
+                    tell(0)
                     offset, left = offset + len(data), left - len(data)
                 parts.append(part)
             at += part.size

@@ -47,7 +47,7 @@ TRIES, FIRST_PAUSE_S = 6, 0.5
 PATIENCE_S = 60.0
 LOOK_EVERY_S = 1.0
 
-#: called now and then with the offsets done since the last call
+#: called now and then with the offsets done since the last call; with 0 it is only a sign of life
 Tell = Callable[[int], None]
 
 

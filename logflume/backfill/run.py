@@ -119,12 +119,12 @@ def fix_plan(job: Job, plan: Plan, _tell: Tell) -> Plan:
         store.close()
 
 
-def finish(job: Job, plan: Plan, _tell: Tell) -> Hours:
+def finish(job: Job, plan: Plan, tell: Tell) -> Hours:
     """What is to be done when every split is at its end, as an engine's work. May be repeated."""
     store = open_root(job)
     try:
         close.close_all(store, job, plan)
-        return close.finish_all(store, job, plan)
+        return close.finish_all(store, job, plan, tell)
     finally:
         store.close()
 

@@ -1,0 +1,106 @@
+"""S1: what a claim refuses before anything is written, and what it only goes on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from logflume import commit
+from logflume.commit import LogFacts, Owner
+from logflume.core.ledger import Head
+from logflume.errors import Stopped
+from logflume.model import HOUR_MS, PartitionId
+from logflume.store.base import FileStatus
+from logflume.store.local import LocalStore
+from tests.crash.points import Variant, settings
+from tests.sim.game import game
+from tests.sim.host import played
+from tests.sim.world import TOPIC, TOPIC_ID, Clock
+
+PID = PartitionId(TOPIC, TOPIC_ID, 0)
+
+
+def claim(store: LocalStore, facts: LogFacts, *, window_ms: int = HOUR_MS) -> Head:
+    owner = Owner("o", lambda: 1, "c")
+    return commit.claim(store, PID, owner, window_ms=window_ms, ask=lambda: facts, latest=False)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    """With a ledger whose C is 18."""
+    clock, variant, where = (
+        Clock(),
+        Variant("complete", "side", concat=False),
+        tmp_path_factory.mktemp("claims") / "run",
+    )
+    with played(clock), game(*settings(variant), variant.store, where, clock) as run:
+        run.play(run.host("one", [0, 1]))
+        run.root.rename(where.parent / "logs")
+    return LocalStore(str(where.parent / "logs"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "window_ms", "said"),
+    [
+        pytest.param(LogFacts(0, 99, 19, 2), HOUR_MS, "beyond the ledger", id="K7 committed beyond the chain"),
+        pytest.param(LogFacts(19, 99, 18, 2), HOUR_MS, "retention", id="K8 retention loss"),
+        pytest.param(LogFacts(0, 17, 18, 2), HOUR_MS, "truncated", id="K9 truncation"),
+        pytest.param(LogFacts(0, 99, 18, 2), 2 * HOUR_MS, "window", id="C2 window changed"),
+    ],
+)
+def test_a_log_that_contradicts_the_chain_stops_the_partition_and_changes_nothing(
+    store: LocalStore, facts: LogFacts, window_ms: int, said: str
+) -> None:
+    """K7 K8 K9 C2: a person is told, with what to do."""
+    before = commit.read_head(store, PID)
+    assert before is not None
+    assert before.state.committed == 18
+    with pytest.raises(Stopped, match=said) as stopped:
+        claim(store, facts, window_ms=window_ms)
+    assert stopped.value.hint
+    assert commit.read_head(store, PID) == before
+
+
+def test_a_group_with_offsets_and_no_ledger_is_refused(tmp_path: Path) -> None:
+    """C4: the output was moved, and the group kept."""
+    with pytest.raises(Stopped, match="no ledger"):
+        claim(LocalStore(str(tmp_path)), LogFacts(0, 99, 50, 2))
+
+
+@pytest.mark.parametrize("committed", [None, 3])
+def test_a_committed_offset_that_expired_or_was_rewound_is_only_a_hint(
+    store: LocalStore, committed: int | None
+) -> None:
+    """K6: reading goes on where the chain is."""
+    assert claim(store, LogFacts(0, 99, committed, 2)).state.committed == 18
+
+
+def test_a_stale_listing_is_followed_to_the_newest_entry(store: LocalStore) -> None:
+    """H17: entries that came since are found by their number."""
+
+    class Stale(LocalStore):
+        def list(self, path: str) -> list[FileStatus]:
+            return [one for one in super().list(path) if one.name <= "000000000001.json"]
+
+    assert commit.read_head(Stale(store.root), PID) == commit.read_head(store, PID)
+
+
+def test_a_file_of_another_in_the_place_of_a_part_stops_the_partition(store: LocalStore) -> None:
+    """H11 H12: it is neither overwritten nor taken for ours; nor is a directory."""
+    head = next(head for seq in range(9) if (head := commit.read_entry(store, PID, seq)).entry.parts)
+    part = next(part for part in head.entry.parts if part.path.startswith("_late"))
+    path = Path(store.root, part.path)
+    data = path.read_bytes()
+    path.write_bytes(data + b"x")
+    with pytest.raises(Stopped, match="not what entry"):
+        commit.publish(store, head.entry)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(Stopped, match="not what entry"):
+        commit.publish(store, head.entry)
+    path.rmdir()
+    with pytest.raises(Stopped, match="neither there nor in tmp"):
+        commit.publish(store, head.entry)
+    path.write_bytes(data)
+    commit.publish(store, head.entry)

@@ -17,7 +17,7 @@ STRIDES = {0: 1, 1: 2, 2: 4, 3: 4, 4: 2, 5: 2}
 
 @pytest.mark.slow
 def test_whatever_is_interrupted_every_record_is_where_it_belongs_exactly_once() -> None:
-    """K1 K2 K3 K4 K5 H1 H11 H13 N3 P2 P3 Z2 Z3: each effect, crashed, torn, refused, answered by silence, and
+    """K1 K2 K3 K4 K5 H1 H10 H11 H13 N3 P2 P3 Z3: each effect, crashed, torn, refused, answered by silence, and
     done late by an owner whose partitions are another's.
     """
     outcomes, seconds = timed(STRIDES)

@@ -1,0 +1,1 @@
+"""The fault catalogue, and which tests cover it. See ``__main__``."""

@@ -14,10 +14,12 @@ import pytest
 
 from tests.conftest import TopicFactory
 from tests.e2e.bench import past
-from tests.e2e.checker import Log, Report, check, read_topic
+from tests.e2e.checker import check
 from tests.e2e.daemon import toml
 from tests.e2e.generate import Feed, Shape, make
+from tests.e2e.log import Log, read_topic
 from tests.e2e.oracle import Rules
+from tests.e2e.report import Report
 from tests.e2e.tree import LocalTree, Tree, WebTree
 from tests.stack import Stack
 

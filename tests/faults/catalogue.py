@@ -42,7 +42,6 @@ FAULTS = {
     "Z1": "SUSPENDED",
     "Z2": "LOST/expired",
     "Z3": "two owners",
-    "Z2": "ownership is the ledger's: an expired session takes nothing away and gives nothing",
     "Z4": "ensemble down",
     "Z5": "read-only or stale server",
     "P1": "SIGTERM",

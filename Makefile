@@ -56,3 +56,19 @@ bench: venv  ## speed and CPU beside a bare consumer, and time to a complete hou
 	$(BIN)/python -m bench --name stages stages
 	$(BIN)/python -m bench --name hours-64 hours --partitions 64
 	$(BIN)/python -m bench --name ledger ledger
+
+# The proof under faults: the real worker over a played broker, and what it must survive.
+.PHONY: crash soak mutants faults
+SECONDS_OF_SOAK ?= 3600
+
+crash: venv  ## every crash point of every variant; some minutes on two cores
+	$(BIN)/python -m tests.crash
+
+soak: venv  ## the simulator for an hour, or SECONDS_OF_SOAK=N; a failing seed says how to see it again
+	$(BIN)/python -m tests.sim --seconds $(SECONDS_OF_SOAK)
+
+mutants: venv  ## known-wrong variants of the product: all must be caught
+	$(BIN)/python -m tests.mutants
+
+faults: venv  ## run the tests of the fault catalogue and print the table: row, tests, kind, result
+	$(BIN)/python -m tests.faults

@@ -52,10 +52,7 @@ clean:  ## remove what was built and cached, and .venv
 # Needs some minutes and a machine without other work; the servers are those of the tests.
 .PHONY: bench
 bench: venv  ## speed and CPU beside a bare consumer, and time to a complete hour; writes bench/results
-	$(BIN)/python -m bench --name throughput throughput
-	$(BIN)/python -m bench --name stages stages
-	$(BIN)/python -m bench --name hours-64 hours --partitions 64
-	$(BIN)/python -m bench --name ledger ledger
+	$(BIN)/python -m bench all
 
 # The proof under faults: the real worker over a played broker, and what it must survive.
 .PHONY: crash soak mutants faults

@@ -13,6 +13,15 @@ from bench.topic import Load
 from tests.stack import Stack, obtain
 
 RESULTS = Path(__file__).parent / "results"
+#: name of the result → command; guard.json is what tests/bench compares with
+ALL = {
+    "throughput": ["throughput"],
+    "guard": ["throughput", "--records", "1000000", "--workers", "1"],
+    "stages": ["stages"],
+    "hours-4": ["hours", "--partitions", "4"],
+    "hours-64": ["hours", "--partitions", "64"],
+    "ledger": ["ledger"],
+}
 
 
 def main() -> None:
@@ -44,13 +53,22 @@ def main() -> None:
     one.add_argument("--minutes", type=float, default=5.0)
     one = commands.add_parser("stages", help="CPU a record of each stage alone")
     one.add_argument("--records", type=int, default=3_000_000)
+    commands.add_parser("all", help="what make bench runs, one after the other")
     arguments = parser.parse_args()
     with obtain() as stack:
-        found = _run(stack, arguments)
-    print(table(found))  # noqa: T201
-    if arguments.name:
+        if arguments.command != "all":
+            _report(_run(stack, arguments), arguments.name)
+            return
+        for name, words in ALL.items():
+            _report(_run(stack, parser.parse_args(words)), name)
+
+
+def _report(found: dict[str, Any], name: str | None) -> None:
+    print(table(found), flush=True)  # noqa: T201
+    if name:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{arguments.name}.json").write_text(json.dumps(found, indent=1) + "\n")
+        (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+        (RESULTS / f"{name}.md").write_text(table(found) + "\n")
 
 
 def _run(stack: Stack, arguments: argparse.Namespace) -> dict[str, Any]:

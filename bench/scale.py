@@ -63,13 +63,14 @@ def measure(stack: Stack, *, partitions: int, hours: int, rate: int, minutes: fl
     settings = topic_settings(topic, lateness=f"{hours + 1}h", roll_every="2m", idle_grace="1h")
     try:
         with place(stack) as here:
-            daemon = here.daemon([settings])
+            # a stop uploads every open part: on the default deadline it would be cut short
+            daemon = here.daemon([settings], stop_deadline="10m")
             found["first_start_s"] = _started(daemon, partitions)
             feed.start()
             found["memory"] = _sampled(daemon, minutes * 60, partitions * hours)
             feed.end = True
             feed.join()
-            found["stop_s"] = round(daemon.stop(), 1)
+            found["stop_s"] = round(daemon.stop(600), 1)
             daemon.log.unlink()
             found["again_s"] = _started(daemon, partitions)
             daemon.end()

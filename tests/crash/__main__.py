@@ -24,12 +24,13 @@ def main() -> int:
     parser.add_argument("point", type=Point.parse, nargs="?", help="effect:how:who:wakes, as a failure prints it")
     parser.add_argument("--stride", type=int, default=1, help="only every so many points")
     parser.add_argument("--first", type=int, metavar="N", help="try N points of all, in a mixed order, up to a failure")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="with --first: such a call, such a way")
     parser.add_argument("--json", type=Path, help="write the figures there")
     asked = parser.parse_args()
     if asked.point is not None:
         return one(asked.variant, asked.point)
     if asked.first is not None:
-        failure = first_failure(asked.first)
+        failure = first_failure(asked.first, asked.only)
         show(failure.strip().splitlines()[0] if failure else "nothing is wrong")
         return bool(failure)
     chosen = range(len(VARIANTS)) if asked.variant is None else [asked.variant]

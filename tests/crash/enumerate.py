@@ -8,6 +8,7 @@ import random
 import tempfile
 import time
 import traceback
+from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,8 +76,10 @@ def attempt(number: int, point: Point, effects: list[Effect], where: Path, clock
     return ""
 
 
-def first_failure(budget: int) -> str:
-    """Of ``budget`` points in a mixed order, in this process alone; empty where nothing is wrong."""
+def first_failure(budget: int, words: Collection[str] = ()) -> str:
+    """Of ``budget`` points in a mixed order, in this process alone; empty where nothing is wrong. With words only
+    the points at such calls (``upload``) that are interrupted in such a way (``fail``).
+    """
     where, clock, mixed = directory(), Clock(), random.Random(0)
     chosen: list[tuple[int, Point]] = []
     known: dict[int, list[Effect]] = {}
@@ -86,7 +89,12 @@ def first_failure(budget: int) -> str:
                 known[number] = numbered(variant, where, clock)
             except Exception as error:  # the product fails without any help
                 return f"{variant}: without an interruption: {error!r}"
-            chosen += [(number, point) for point in points(known[number], WAKES)]
+            calls = [*(effect.call for effect in known[number]), "end"]
+            chosen += [
+                (number, point)
+                for point in points(known[number], WAKES)
+                if set(words) <= {point.how, calls[point.number]}
+            ]
         mixed.shuffle(chosen)
         for number, point in chosen[:budget]:
             failure = attempt(number, point, known[number], where, clock)

@@ -49,8 +49,16 @@ def judge(mutant: Mutant) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="logflume-mutant-") as where:
         apply(mutant, Path(where))
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.by]
-        if mutant.by == CRASH:
-            command = [sys.executable, "-m", "tests.crash", "--first", str(BUDGET)]
+        if mutant.by.startswith(CRASH):
+            words = mutant.by.split()[1:]
+            command = [
+                sys.executable,
+                "-m",
+                "tests.crash",
+                "--first",
+                str(BUDGET),
+                *(["--only", *words] if words else []),
+            ]
         code, last = watched(command, Path(where))
     # a mutant that cannot run proves nothing
     broken = any(error in last for error in ("NameError", "ImportError", "AttributeError"))

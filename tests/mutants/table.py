@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: how to look for the failure: the enumeration until the first one, the core's own walk, or a file of tests
+#: how to look for the failure: the enumeration until the first one (with words, only at such a call or in such a
+#: way), the core's own walk, or a file of tests
 CRASH = "crash"
 CORE = "tests/core/test_properties.py::test_every_offset_has_its_one_right_fate_whatever_happens_on_the_way"
 FOUND = "tests/crash/test_found.py"
@@ -31,6 +32,7 @@ KNOWN = [
         "commit.py",
         "        if store.put_if_absent(path, data, tmp):\n",
         "        if store.stat(path) is None and (store.delete(path), store.put_if_absent(path, data, tmp))[1]:\n",
+        f"{CRASH} pause delete",
     ),
     Mutant(
         "list before fencing",
@@ -44,6 +46,7 @@ KNOWN = [
         "        import dataclasses\n"
         "        head = append(store, dataclasses.replace(entry, state=state))\n"
         "    return _join",
+        f"{CRASH} pause",
     ),
     Mutant(
         "restart at the largest offset",
@@ -80,6 +83,7 @@ KNOWN = [
         "        publish(store, head.entry)\n        entry = ledger.claim",
         '        store.delete(f"{store.root}/{layout.tmp_path(pid, str())}".rstrip("/"))\n'
         "        publish(store, head.entry)\n        entry = ledger.claim",
+        f"{CRASH} delay publish",
     ),
 ]
 
@@ -97,6 +101,7 @@ PROTOCOL = [
         "commit.py",
         'layout.tmp_path(pid, f"{first:019d}-{uuid.uuid4().hex}")',
         'layout.tmp_path(pid, f"{first:019d}")',
+        f"{CRASH} pause",
     ),
     Mutant(
         "a failed upload believed",
@@ -104,6 +109,7 @@ PROTOCOL = [
         "commit.py",
         '    store.upload(local, f"{store.root}/{tmp}")\n',
         '    try:\n        store.upload(local, f"{store.root}/{tmp}")\n    except Unreachable:\n        pass\n',
+        f"{CRASH} fail upload",
     ),
     Mutant(
         "claim without publishing",
@@ -111,6 +117,7 @@ PROTOCOL = [
         "commit.py",
         "        publish(store, head.entry)\n        entry = ledger.claim",
         "        entry = ledger.claim",
+        f"{CRASH} kill publish",
     ),
     Mutant(
         "commit the position",

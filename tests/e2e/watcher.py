@@ -67,7 +67,7 @@ class Watcher:
             self._stop.wait(PAUSE_S)
         try:
             self._look(everything=True)
-        except Exception as failure:
+        except Exception as failure:  # in a thread: whatever it is, it becomes the test's own failure
             self.faults.append(f"the last look failed: {failure!r}")
 
     def _look(self, *, everything: bool) -> None:

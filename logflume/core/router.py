@@ -214,9 +214,7 @@ class Router:
         against = kafka_time if self.rules.future_against == "kafka" and kafka_time >= 0 else now
         return min(against + self.rules.max_future_ms, END_OF_TIME_MS - 1)
 
-    def _one(
-        self, rows: Rows, i: int, reason: Reason | None, now: int, mono: float, kept: dict[int, Keep]
-    ) -> None:
+    def _one(self, rows: Rows, i: int, reason: Reason | None, now: int, mono: float, kept: dict[int, Keep]) -> None:
         """A row that is rejected, or decided before."""
         offset = rows.offsets[i]
         if reason is None:

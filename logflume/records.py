@@ -15,6 +15,7 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Annotated, Any
 
 import msgspec
@@ -26,6 +27,7 @@ from logflume.model import Batch, Envelope, Reason
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _APPEND = 2
+_NEWLINE = 0x0A
 #: records judged together in a batch with a bad one: by itself a record takes ten times as long
 _HANDFUL = 32
 _first, _last = operator.itemgetter(0), operator.itemgetter(-1)
@@ -113,8 +115,10 @@ class RecordReader:
             joined = b"\n".join(values)  # type: ignore[arg-type]  # None raises, and means a tombstone
         except TypeError:
             return None
-        n = len(values)
-        if joined.count(b"\n") != n - 1 or (len(joined) > self._limit and max(map(len, values)) > self._limit):  # type: ignore[arg-type]
+        # this takes half the time of counting the newlines of all
+        if any(map(operator.contains, values, repeat(_NEWLINE))):  # type: ignore[arg-type]  # as above
+            return None
+        if len(joined) > self._limit and max(map(len, values)) > self._limit:  # type: ignore[arg-type]
             return None
         times: list[int] | None = kafka_times
         if self._json:

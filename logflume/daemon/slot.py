@@ -63,6 +63,9 @@ TRIM_EVERY_S = 6 * 3600.0
 
 Counters = dict[tuple[str, str, str], int]
 
+#: between two questions whether a silent partition is at its end
+ASK_END_S = 1.0
+
 
 def rules_of(topic: TopicConfig) -> Rules:
     """What the core needs of a topic's configuration."""
@@ -126,6 +129,7 @@ class Slot:
         self._batch: tuple[Batch, Lines] | None = None
         self._decision: Decision | None = None
         self._closing: dict[int, Future[SpoolFile]] = {}
+        self._ask_end_at = 0.0
         self._next_trim = time.monotonic() + random.uniform(60.0, TRIM_EVERY_S)
 
     def __str__(self) -> str:
@@ -365,14 +369,20 @@ class Slot:
 
     def _confirm_end(self) -> None:
         tools, part, life = self._tools, (self.topic, self.partition), self.machine.life
+        if time.monotonic() < self._ask_end_at:
+            self._answer(life, EndConfirmed(None, now_ms(), time.monotonic()))
+            return
+        self._ask_end_at = time.monotonic() + ASK_END_S
 
         def call() -> Event:
             try:
                 end = tools.topics.end_offsets([part], read_committed=tools.read_committed)[part]
+                # An open transaction hides what is behind it: whoever waits for that is not idle (K13).
+                hidden = tools.read_committed and tools.topics.end_offsets([part], read_committed=False)[part] > end
             except LogflumeError:
-                # not confirmed, so not idle; the partition asks again with its next tick
+                # not confirmed, so not idle; the partition asks again
                 return EndConfirmed(None, now_ms(), time.monotonic())
-            return EndConfirmed(end, now_ms(), time.monotonic())
+            return EndConfirmed(None if hidden else end, now_ms(), time.monotonic())
 
         tools.calls.submit(f"end offset of {self}", call, lambda event: self._answer(life, event))
 

@@ -1,12 +1,15 @@
-"""How reading begins: at the end of a topic, or with a topic that did not exist before."""
+"""What is not there yet: a topic's past, a topic, records of an open transaction."""
 
 from __future__ import annotations
 
 import re
+import time
+
+from confluent_kafka import Producer
 
 from tests.e2e.bench import Bench, past, span
 from tests.e2e.daemon import wait_until
-from tests.e2e.generate import HOUR_MS, Shape, make
+from tests.e2e.generate import HOUR_MS, Made, Shape, good, make
 from tests.stack.kafka import create_topic, delete_topics
 
 
@@ -53,3 +56,30 @@ def a_pattern_takes_topics_that_come_later(bench: Bench) -> None:
         report = case.check()
         report.clean(crashed=True)
         assert report.committed == report.ends
+
+
+def an_open_transaction_holds_its_hours_open(bench: Bench) -> None:
+    base, hours = past(4), 2
+    case = bench.case(bench.root(), 2, idle_grace="1s")
+    daemon = bench.daemon("open", bench.root(), [case]).start()
+    held = [Made(0, good(base + HOUR_MS + i, 0, 10_000 + i), base + HOUR_MS + i) for i in range(50)]
+    producer = Producer({"bootstrap.servers": bench.stack.bootstrap, "transactional.id": case.topic})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for one in held:
+        producer.produce(case.topic, one.value, partition=one.partition, timestamp=one.kafka_ms)
+    producer.flush(30)
+    case.feed(make(Shape(base, 2, hours, 2_000))).wait()
+    end = case.log().ends[1]
+    wait_until(lambda: bench.committed(case.topic, case.topic, [1]) == {1: end}, 90, "partition 1 is decided", daemon)
+    # several times as long as an idle partition is waited for
+    time.sleep(6.0)
+    assert not any(case.has(base + hour * HOUR_MS, "_SUCCESS") for hour in range(-1, hours))
+    producer.commit_transaction(30)
+    case.wait_complete(span(base, hours), daemon)
+    case.wait_committed(daemon, group=case.topic)
+    daemon.stop()
+    daemon.no_surprise()
+    report = case.check()
+    report.clean(crashed=False)
+    assert report.late_by_clock == 0

@@ -13,6 +13,7 @@ from tests.e2e.refusals import refusals_of_the_store_are_waited_out_and_nothing_
 from tests.e2e.starts import (
     a_pattern_takes_topics_that_come_later,
     a_start_at_the_end_calls_no_hour_complete_that_it_cannot_know,
+    an_open_transaction_holds_its_hours_open,
 )
 from tests.e2e.stopping import sigterm_decides_what_is_held_and_a_restart_reads_nothing_again
 from tests.e2e.topics import (
@@ -33,6 +34,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     lost_offsets_stop_their_partition_and_no_other,
     refusals_of_the_store_are_waited_out_and_nothing_is_dropped,
     a_start_at_the_end_calls_no_hour_complete_that_it_cannot_know,
+    an_open_transaction_holds_its_hours_open,
     a_pattern_takes_topics_that_come_later,
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def one(number: int, point: Point) -> int:
     show(f"{VARIANTS[number]}: {point.how} at {effect}")
     with played(clock, quietly=False):
         run(VARIANTS[number], point, where, clock, effect)
+    shutil.rmtree(where.parent)
     show("nothing is wrong")
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import tempfile
 import time
 import traceback
@@ -50,18 +51,18 @@ def directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="logflume-crash-", dir=where)) / "run"
 
 
-def share(number: int, index: int, of: int, stride: int) -> Outcome:
-    """One process's part of one variant: every ``stride``-th point, of these every ``of``-th."""
+def share(number: int, index: int, of: int, stride: int, start: int) -> Outcome:
+    """One process's part of one variant: every ``stride``-th point from ``start`` on, of these every ``of``-th."""
     variant, where, clock = VARIANTS[number], directory(), Clock()
     with played(clock):
         effects = numbered(variant, where, clock)
         outcome = Outcome(str(variant), len(effects))
-        for point in list(points(effects, WAKES))[::stride][index::of]:
+        for point in list(points(effects, WAKES))[start % stride :: stride][index::of]:
             outcome.tried[point.how] = outcome.tried.get(point.how, 0) + 1
             failure = attempt(number, point, effects, where, clock)
             if failure:
                 outcome.failures.append(failure)
-    where.parent.rmdir()
+    shutil.rmtree(where.parent)
     return outcome
 
 
@@ -80,37 +81,38 @@ def first_failure(budget: int, words: Collection[str] = ()) -> str:
     """Of ``budget`` points in a mixed order, in this process alone; empty where nothing is wrong. With words only
     the points at such calls (``upload``) that are interrupted in such a way (``fail``).
     """
-    where, clock, mixed = directory(), Clock(), random.Random(0)
+    where, clock = directory(), Clock()
+    try:
+        with played(clock):
+            return _first_failure(budget, words, where, clock)
+    finally:
+        shutil.rmtree(where.parent)
+
+
+def _first_failure(budget: int, words: Collection[str], where: Path, clock: Clock) -> str:
     chosen: list[tuple[int, Point]] = []
     known: dict[int, list[Effect]] = {}
-    with played(clock):
-        for number, variant in enumerate(VARIANTS):
-            try:
-                known[number] = numbered(variant, where, clock)
-            except Exception as error:  # the product fails without any help
-                return f"{variant}: without an interruption: {error!r}"
-            calls = [*(effect.call for effect in known[number]), "end"]
-            chosen += [
-                (number, point)
-                for point in points(known[number], WAKES)
-                if set(words) <= {point.how, calls[point.number]}
-            ]
-        mixed.shuffle(chosen)
-        for number, point in chosen[:budget]:
-            failure = attempt(number, point, known[number], where, clock)
-            if failure:
-                return failure
-    where.parent.rmdir()
-    return ""
+    for number, variant in enumerate(VARIANTS):
+        try:
+            known[number] = numbered(variant, where, clock)
+        except Exception as error:  # the product fails without any help
+            return f"{variant}: without an interruption: {error!r}"
+        calls = [*(effect.call for effect in known[number]), "end"]
+        found = points(known[number], WAKES)
+        chosen += [(number, point) for point in found if set(words) <= {point.how, calls[point.number]}]
+    random.Random(0).shuffle(chosen)
+    failures = (attempt(number, point, known[number], where, clock) for number, point in chosen[:budget])
+    return next(filter(None, failures), "")
 
 
-def enumerate_all(strides: dict[int, int], processes: int | None = None) -> list[Outcome]:
-    """Per variant's number, the outcome of every ``stride``-th point."""
-    processes = processes or os.cpu_count() or 1
+def enumerate_all(strides: dict[int, int]) -> list[Outcome]:
+    """Per variant's number, the outcome of every ``stride``-th point; from which one on is different each time."""
+    processes, start = os.cpu_count() or 1, random.SystemRandom().randrange(1000)
     # spawned: a forked child would have this process's threads' locks, and none of its threads
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         parts = {
-            n: [pool.submit(share, n, i, processes, stride) for i in range(processes)] for n, stride in strides.items()
+            n: [pool.submit(share, n, i, processes, stride, start) for i in range(processes)]
+            for n, stride in strides.items()
         }
         return [_sum([part.result() for part in found]) for found in parts.values()]
 

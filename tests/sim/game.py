@@ -20,7 +20,7 @@ from tests.sim.host import Host
 from tests.sim.world import TOPIC, TOPIC_ID, Broker, Clock
 
 #: turns after which a run that has not come to its end never will
-TURNS = 4000
+TURNS = 1000
 
 
 #: looks at a tree where all is marked and something is left over, until that is taken for final

@@ -21,7 +21,7 @@ from logflume.errors import LedgerError, Missing
 from logflume.finish import plan as plans
 from logflume.finish.plan import File, Plan
 from logflume.log import get
-from logflume.model import Kind
+from logflume.model import Kind, OffsetSet
 from logflume.store.base import Store
 
 log = get(__name__)
@@ -41,7 +41,7 @@ class Wanted:
             return False
         if self.partitions and partition_of(part) not in self.partitions:
             return False
-        return self.offsets is None or (part.offsets.first < self.offsets[1] and part.offsets.last >= self.offsets[0])
+        return self.offsets is None or bool(part.offsets & OffsetSet.run(*self.offsets))
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,11 @@ class Finisher:
         """Per topic the error that keeps an hour from being finished."""
         return {name: topic.held for name, topic in self._topics.items() if topic.held}
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is on its way, whose answer comes through ``Calls``."""
+        return any(topic.running for topic in self._topics.values())
+
     def tick(self, lowest_is_here: Callable[[str], bool]) -> None:
         """Start what is due. ``lowest_is_here(topic)``: whether this worker owns the partition whose owner finishes."""
         now = time.monotonic()

@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -158,6 +158,8 @@ class Worker:
                 self._tick()
                 self._listen()
             self._drain(list(self._slots.values()), self._stopping)
+            # an hour that shows already should not wait for its marker until the next start
+            self._settle_while(lambda: self._finisher.busy, self._stopping)
             log.info(
                 "stopped", worker=self._index, left=sum(s.machine.phase is not Phase.GONE for s in self._slots.values())
             )
@@ -308,13 +310,16 @@ class Worker:
     def _drain(self, slots: list[Slot], deadline: float) -> None:
         for slot in slots:
             slot.drain()
-        while any(slot.machine.phase is not Phase.GONE for slot in slots) and time.monotonic() < deadline:
+        self._settle_while(lambda: any(slot.machine.phase is not Phase.GONE for slot in slots), deadline)
+        for slot in slots:
+            slot.revoke()
+
+    def _settle_while(self, waiting: Callable[[], bool], deadline: float) -> None:
+        while waiting() and time.monotonic() < deadline:
             self._calls.settle(0.05)
             if time.monotonic() >= self._next_report:
                 self._next_report = time.monotonic() + REPORT_S
                 self._report()
-        for slot in slots:
-            slot.revoke()
 
     # -- telling the parent -----------------------------------------------------------------------
 

@@ -114,6 +114,8 @@ def a_daemon_that_wakes_after_its_partitions_moved_does_no_harm(bench: Bench) ->
             with _reads(sleeper):
                 with _reads(other):
                     workers = sleeper.freeze()
+                    # longer than any session of the group: a rebalance that was under way does not count
+                    time.sleep(9.0)
                 sleeper.thaw(workers)
         feeds[name].hurry()
         feeds[name].wait()

@@ -139,7 +139,6 @@ def test_the_commands_that_reconcile_prints_do_it(scene: Scene, tree: Path) -> N
     check(scene, tree, crashed=False)
 
 
-@both
 def test_killed_at_any_moment_and_run_again_it_completes(scene: Scene, tree: Path) -> None:
     rng = random.Random(11)
     before = files(tree)

@@ -28,6 +28,7 @@ class Daemon:
         self.config_file = folder / f"{name}.toml"
         self.log = folder / f"{name}.log"
         self.starts = 0
+        self.stopped = False
         self.may_stop = False  # a partition is meant to need a person
         self._reaper = reaper
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,6 +47,7 @@ class Daemon:
             )
         self._reaper.adopt(self._process.pid)
         self.starts += 1
+        self.stopped = False
         return self
 
     # -- who it is --------------------------------------------------------------------------------
@@ -116,6 +118,7 @@ class Daemon:
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> float:
         """SIGTERM, and wait; returns how long it took. It has to end in good order."""
         began = time.monotonic()
+        self.stopped = True
         self.process.send_signal(signal.SIGTERM)
         try:
             code = self.process.wait(timeout_s)
@@ -165,7 +168,7 @@ def wait_until(done: Callable[[], object], timeout_s: float, what: str, *daemons
     deadline = time.monotonic() + timeout_s
     while not done():
         for daemon in daemons:
-            if daemon.starts and not daemon.running and daemon.process.returncode not in (None, -signal.SIGKILL):
+            if daemon.starts and not daemon.stopped and daemon.process.poll() not in (None, -signal.SIGKILL):
                 raise AssertionError(f"{daemon.name} ended by itself while waiting for: {what}\n{daemon.tail()}")
             daemon.no_surprise()
         if time.monotonic() > deadline:

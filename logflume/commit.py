@@ -252,10 +252,16 @@ def _check_linked(store: Store, entry: Entry) -> None:
     """Raises Fenced for an entry at a number that was taken, long ago, and given free by ``trim``.
 
     Put-if-absent alone would let an owner in that slept for longer than the ledger is kept. Entries go oldest
-    first, so where the one before is still there, the number was never taken.
+    first, so where the one it follows is still there, the number was never taken. It is known by its content: a
+    second sleeper may have written the number before, with other words.
     """
     if entry.seq > 0:
-        linked = store.stat(f"{store.root}/{layout.entry_path(entry.pid, entry.seq - 1)}") is not None
+        try:
+            before = store.read(f"{store.root}/{layout.entry_path(entry.pid, entry.seq - 1)}")
+        except Missing:
+            linked = False
+        else:
+            linked = hashlib.sha256(before).hexdigest() == entry.prev
     else:
         names = [status.name for status in store.list(f"{store.root}/{layout.chain_directory(entry.pid)}")]
         linked = all(layout.parse_entry_name(name) in (None, 0) for name in names)

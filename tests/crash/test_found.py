@@ -88,6 +88,19 @@ def test_an_owner_that_slept_for_longer_than_the_ledger_is_kept_is_fenced(tmp_pa
     assert claim(store, "sleeper").entry.seq == newest.entry.seq + 1
 
 
+def test_two_owners_that_slept_do_not_let_each_other_in(tmp_path: Path) -> None:
+    """K2 Z3: the first one's entry, fenced, stands at the number before the second one's."""
+    store = LocalStore(str(tmp_path))
+    first = claim(store, "first")
+    second = claim(store, "second")
+    for _ in range(3):
+        newest = claim(store, "other")
+    forget_all_but(store, newest)
+    for before, name in ((first, "first"), (second, "second")):
+        with pytest.raises(Fenced, match="forgotten"):
+            commit.append(store, ledger.claim(before, owner=name, at=1, config="c"))
+
+
 def test_an_owner_that_slept_before_its_first_entry_is_fenced_too(tmp_path: Path) -> None:
     """K2: number 0 is free again."""
     store = LocalStore(str(tmp_path))

@@ -29,7 +29,7 @@ def test_each_hour_is_one_file_with_every_record_once(bench: Bench) -> None:
         "quarters": bench.case(hdfs, 2, Rules(window_ms=15 * MINUTE_MS, late="drop"), window="15m", late="drop"),
     }
     others = {
-        "webhdfs": bench.case(web, 2, target_bytes="20KiB", roll_bytes="5KiB"),
+        "webhdfs": bench.case(web, 2, target_bytes="8KiB", roll_bytes="2KiB"),
         "file": bench.case(local, 2),
     }
     cases: dict[str, Case] = {"main": main, **forms, **others}

@@ -79,6 +79,12 @@ def read(stack: Stack, path: str) -> bytes:
         return bytes(reader.read())
 
 
+def located(stack: Stack, path: str) -> list[list[str]]:
+    """The DataNodes of each block, as the NameNode knows them."""
+    reply = webhdfs(stack.namenode_http, "GET", "GETFILEBLOCKLOCATIONS", path)
+    return [block["names"] for block in reply["BlockLocations"]["BlockLocation"]]
+
+
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_records_come_back_in_both_group_protocols(stack: Stack, topic_factory: TopicFactory, protocol: str) -> None:
     topic = topic_factory(partitions=3)
@@ -146,8 +152,10 @@ def test_the_namenode_restarts_with_its_files_and_out_of_safe_mode(own_stack: St
     write(own_stack, f"{hdfs_root}/a", b"data")
     own_stack.namenode.kill()
     own_stack.namenode.restart()
-    # Out of safe mode as soon as each block has been reported once, so maybe before all DataNodes.
+    # Out of safe mode when 99.9 % of the blocks have been reported once: before all DataNodes are there, and
+    # before the last of more than a thousand blocks is.
     wait_live_datanodes(own_stack.namenode_http, len(own_stack.datanodes))
+    eventually(lambda: all(located(own_stack, f"{hdfs_root}/a")), "the file's block is reported")
     assert read(own_stack, f"{hdfs_root}/a") == b"data"
     write(own_stack, f"{hdfs_root}/b", b"data")
 

@@ -28,8 +28,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: venv  ## see it work, without Kafka or HDFS
 	$(BIN)/logflume demo
 
+# Two processes, each with servers of its own: most of the time tests wait. By file, since fixtures are costly.
 test: venv  ## all tests; those with real servers where java and mvn are found
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: lint  ## lint and types
 	$(BIN)/mypy

@@ -12,7 +12,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from logflume import cli
 from logflume.core import layout
 from tests.cli import files
 from tests.reconcile.test_repair import LONG_AGO, undecided_publish
@@ -40,19 +42,21 @@ def damaged(base: Path) -> Tree:
     return tree
 
 
-def command(base: Path) -> list[str]:
+def arguments(base: Path) -> list[str]:
     settings = files.write(base, root=f"file://{base}/root", topics=TOPIC_TABLE)
-    options = ["--repair", "--no-kafka", "--patience", "0s", "--grace", "0s"]
-    return [sys.executable, "-m", "logflume", "reconcile", "-c", settings, *options]
+    return ["reconcile", "-c", settings, "--repair", "--no-kafka", "--patience", "0s", "--grace", "0s"]
 
 
 def run(base: Path) -> int:
-    return subprocess.run(command(base), capture_output=True, check=False, timeout=120).returncode
+    """Undisturbed, and so in this process: a new one would take longer than the work."""
+    return CliRunner().invoke(cli.main, arguments(base)).exit_code
 
 
 def kill_at(base: Path, lines: int, rng: random.Random) -> bool:
     """Kill it a moment after it has logged so many lines; False when it was through before."""
-    process = subprocess.Popen(command(base), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "logflume", *arguments(base)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     assert process.stderr is not None
     for _ in range(lines):
         if not process.stderr.readline():

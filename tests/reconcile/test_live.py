@@ -68,8 +68,7 @@ class Loop(threading.Thread):
         self.join()
 
 
-@pytest.mark.parametrize("scheme", ["hdfs", "file"])
-@pytest.mark.parametrize("eager", [False, True], ids=["watching", "repairing"])
+@pytest.mark.parametrize(("scheme", "eager"), [("file", False), ("hdfs", True)], ids=["watching", "repairing"])
 def test_beside_a_daemon_that_is_killed_again_and_again(bench: Bench, scheme: str, eager: bool) -> None:  # noqa: F811
     base, root = past(HOURS + 2), bench.root(scheme)
     first = bench.case(root, 4, roll_every="500ms")

@@ -45,7 +45,8 @@ def jars(family: Family) -> Path:
     """The directory with all jars of one family; fetches them the first time. May raise JarsError.
 
     Its name has the hash of the pom, and it gets that name only when complete, so a directory that
-    exists needs no further check. Two test runs at once are kept apart by a file lock.
+    exists needs no further check. Two test runs at once are kept apart by a file lock, one for all families:
+    Maven's own repository is not made for two at once.
     """
     pom = Path(__file__).with_name(f"{family}.xml")
     digest = hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
@@ -55,7 +56,7 @@ def jars(family: Family) -> Path:
         return complete
     cache.mkdir(parents=True, exist_ok=True)
     (cache / ".gitignore").write_text("*\n")
-    with (cache / f"{family}.lock").open("w") as lock:
+    with (cache / "maven.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not complete.is_dir():
             partial = Path(tempfile.mkdtemp(prefix=f"{family}-partial-", dir=cache))

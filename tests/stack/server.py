@@ -257,11 +257,14 @@ def free_port() -> int:
     """A free loopback port, given out once.
 
     Below 32768, where Linux takes the ports of outgoing connections from: otherwise some client
-    could sit on the port of a server that is down for a restart.
+    could sit on the port of a server that is down for a restart. For the same reason each process of a
+    pytest run (pytest-xdist) has a share of its own.
     """
+    shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     with _ports_lock:
         for _ in range(1000):
-            port = random.randrange(20_000, 32_000)
+            port = random.randrange(20_000 + share, 32_000, shares)
             if port in _given_ports:
                 continue
             with socket.socket() as trial:

@@ -219,6 +219,7 @@ class Router:
         offset = rows.offsets[i]
         if reason is None:
             # It has its fate, but an accepted one moves the watermark again as it did then.
+            self.repeats += 1
             if offset not in self.state.rejected and i not in rows.rejects:
                 self._accept(rows.times[i], offset, now)
             return

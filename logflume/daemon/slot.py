@@ -154,12 +154,15 @@ class Slot:
         log.info("reading", partition=str(self), offset=offset)
 
     def records(self, batch: Batch) -> None:
-        if self.machine.router is None:
+        router = self.machine.router
+        if router is None:
             return
         rows, lines = self._reader.read(batch)
-        self._batch = (batch, lines)
+        self._batch, repeats = (batch, lines), router.repeats
         self.handle(Records(rows, now_ms(), time.monotonic()))
         self._batch = None
+        if router.repeats > repeats:
+            self._tools.count("records", self.topic, "repeated", router.repeats - repeats)
 
     def caught_up(self, position: int) -> None:
         self.end = position

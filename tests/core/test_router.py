@@ -215,6 +215,17 @@ def test_repeated_records_are_dropped_and_counted() -> None:
     assert held(it) == {("hour", 2_000): [0, 1, 2, 3]}
 
 
+def test_records_that_a_decision_covers_are_counted_when_they_are_read_again() -> None:
+    it = fresh()
+    feed(it, 2_050, 2_110, 2_060, 2_130)
+    round_ = cut(it)  # the hour that closed, and not the one of offset 1
+    assert (list(round_.state.decided), round_.state.committed) == ([2], 1)
+    again = restarted(it, round_)
+    feed(again, 2_110, 2_060, 2_130)
+    assert again.repeats == 1
+    assert held(again) == {("hour", 2_100): [1, 3]}
+
+
 def test_an_end_behind_the_position_changes_nothing() -> None:
     it = fresh()
     feed(it, 2_000, 2_001)

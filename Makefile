@@ -56,7 +56,7 @@ bench: venv  ## speed and CPU beside a bare consumer, and time to a complete hou
 	$(BIN)/python -m bench all
 
 # The proof under faults: the real worker over a played broker, and what it must survive.
-.PHONY: crash soak mutants faults
+.PHONY: crash soak mutants faults faults-real evidence
 SECONDS_OF_SOAK ?= 3600
 
 crash: venv  ## every crash point of every variant; some minutes on two cores
@@ -70,3 +70,10 @@ mutants: venv  ## known-wrong variants of the product: all must be caught
 
 faults: venv  ## run the tests of the fault catalogue and print the table: row, tests, kind, result
 	$(BIN)/python -m tests.faults
+
+faults-real: venv  ## real faults on real servers, some 40 of them, a minute each
+	$(BIN)/python -m tests.real
+
+evidence: venv  ## all of it but 'faults', more than an hour, into evidence/; ARGS=--quick takes some ten minutes
+	$(BIN)/python -m tests.evidence $(ARGS)
+	$(BIN)/python -m tests.readme

@@ -33,10 +33,11 @@ WAKES = (9, 32)
 
 @dataclass(slots=True)
 class Outcome:
-    """Of one variant: its effects, how many points were tried, by kind, and the failures as text."""
+    """Of one variant: its effects, how many points there are, those tried by kind, and the failures as text."""
 
     variant: str
     effects: int
+    known: int
     tried: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
@@ -56,8 +57,9 @@ def share(number: int, index: int, of: int, stride: int, start: int) -> Outcome:
     variant, where, clock = VARIANTS[number], directory(), Clock()
     with played(clock):
         effects = numbered(variant, where, clock)
-        outcome = Outcome(str(variant), len(effects))
-        for point in list(points(effects, WAKES))[start % stride :: stride][index::of]:
+        known = list(points(effects, WAKES))
+        outcome = Outcome(str(variant), len(effects), len(known))
+        for point in known[start % stride :: stride][index::of]:
             outcome.tried[point.how] = outcome.tried.get(point.how, 0) + 1
             failure = attempt(number, point, effects, where, clock)
             if failure:
@@ -118,7 +120,7 @@ def enumerate_all(strides: dict[int, int]) -> list[Outcome]:
 
 
 def _sum(parts: list[Outcome]) -> Outcome:
-    whole = Outcome(parts[0].variant, parts[0].effects)
+    whole = Outcome(parts[0].variant, parts[0].effects, parts[0].known)
     for part in parts:
         assert (part.variant, part.effects) == (whole.variant, whole.effects), (
             "effects are not the same in every process"

@@ -100,11 +100,15 @@ class Bench:
         self._daemons: list[Daemon] = []
         self._trees: dict[str, Tree] = {}
 
+    def path(self, below: str = "out") -> str:
+        """Where on HDFS ``root`` is."""
+        return f"{self._hdfs_path}/{below}"
+
     def root(self, scheme: str = "hdfs", below: str = "out") -> str:
         if scheme == "file":
             return f"file://{self._folder / below}"
         host = self.stack.namenode_rpc if scheme == "hdfs" else self.stack.namenode_http.removeprefix("http://")
-        return f"{scheme}://{host}{self._hdfs_path}/{below}"
+        return f"{scheme}://{host}{self.path(below)}"
 
     def tree(self, root: str) -> Tree:
         if root not in self._trees:
@@ -120,11 +124,12 @@ class Bench:
         partitions: int = 2,
         rules: Rules | None = None,
         topic_config: Mapping[str, str] | None = None,
+        replicas: int = -1,
         **settings: Any,
     ) -> Case:
         """A new topic, to be written below ``root`` with these settings of its ``[[topic]]``."""
         name = f"{self._name}-{len(self._topics)}"
-        topic = create_topic(self.stack.bootstrap, name, partitions, topic_config)
+        topic = create_topic(self.stack.bootstrap, name, partitions, topic_config, replicas=replicas)
         self._topics.append(topic)
         return Case(self, topic, self.tree(root), rules or Rules(), settings)
 
@@ -138,9 +143,12 @@ class Bench:
         workers: int = 1,
         kafka: Mapping[str, Any] | None = None,
         user: str | None = None,
+        output: Mapping[str, Any] | None = None,
         **daemon: Any,
     ) -> Daemon:
-        """A daemon for these cases, not started yet. ``kafka`` may take options away with None."""
+        """A daemon for these cases, not started yet. ``kafka`` may take options away with None, and ``output``
+        has further keys of that table.
+        """
         cases = list(cases)
         options: dict[str, Any] = {
             "bootstrap.servers": self.stack.bootstrap,
@@ -151,7 +159,7 @@ class Bench:
         merging = {"namenode_http": self.stack.namenode_http} if root.startswith("hdfs:") else {}
         config: dict[str, Any] = {
             "kafka": {key: value for key, value in options.items() if value is not None},
-            "output": {"root": root, **merging, **({"user": user} if user else {})},
+            "output": {"root": root, **merging, **({"user": user} if user else {}), **(output or {})},
             "daemon": {"workers": workers, "http": "", "log_format": "text", "stop_deadline": "20s", **daemon},
             "topic": [case.settings for case in cases],
         }

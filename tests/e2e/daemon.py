@@ -30,6 +30,7 @@ class Daemon:
         self.starts = 0
         self.stopped = False
         self.may_stop = False  # a partition is meant to need a person
+        self.program = ["-m", "logflume", "run", "-c", str(self.config_file)]
         self._reaper = reaper
         self._process: subprocess.Popen[bytes] | None = None
         settings = {**config, "daemon": {"spool": str(folder / "spool"), **config.get("daemon", {})}}
@@ -39,7 +40,7 @@ class Daemon:
         assert self._process is None or self._process.poll() is not None
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "logflume", "run", "-c", str(self.config_file)],
+                [sys.executable, *self.program],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -226,6 +226,8 @@ class Feed:
         self._heard: float | None = None
         #: of what the broker acknowledged; one as long as idle_grace may close hours by the clock
         self.longest_pause_s = 0.0
+        #: per partition the offset after what was acknowledged; empty with transactions
+        self.ends: dict[int, int] = {}
 
     def start(self) -> Feed:
         self._thread.start()
@@ -309,8 +311,11 @@ class Feed:
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if self._transactions:
             return
+        partition, offset = message.partition(), message.offset()
         if error is not None:
             self._failed.append(str(error))
+        elif partition is not None and offset is not None:
+            self.ends[partition] = max(offset + 1, self.ends.get(partition, 0))
         self._acknowledged()
 
     def _acknowledged(self) -> None:

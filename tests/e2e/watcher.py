@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from types import TracebackType
 from typing import Self
 
@@ -60,7 +61,7 @@ class Watcher:
         while not self._stop.is_set():
             try:
                 self._look(everything=self.rounds % MARKED_EVERY == 0)
-            except OSError:
+            except (OSError, HTTPException):
                 # the NameNode is down, in tests that take it down
                 self._stop.wait(1.0)
             self.rounds += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -81,8 +82,11 @@ def watched(command: list[str], where: Path) -> tuple[int, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", help="only these; default: all")
+    parser.add_argument("--first", type=int, metavar="N", help="only N of them, evenly spread over the table")
+    parser.add_argument("--json", type=Path, help="write the verdicts there")
     asked = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if not asked.names or mutant.name in asked.names]
+    chosen = chosen[:: max(1, len(chosen) // asked.first)][: asked.first] if asked.first else chosen
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         verdicts = []
         for verdict in pool.map(judge, chosen):
@@ -94,6 +98,9 @@ def main() -> int:
         if not verdict.caught:
             show(f"missed: {verdict.mutant.name} (rule: {verdict.mutant.rule})")
     show(f"mutants caught: {caught} / {len(verdicts)}")
+    if asked.json is not None:
+        body = [{"name": one.mutant.name, "caught": one.caught, "seconds": round(one.seconds, 1)} for one in verdicts]
+        asked.json.write_text(json.dumps({"known": len(MUTANTS), "verdicts": body}, indent=1) + "\n")
     return caught != len(verdicts) or not verdicts
 
 

@@ -51,7 +51,7 @@ class ConcatStore(LocalStore):
 class GatedStore(Store):
     """``put_if_absent`` is inherited, so that its steps are effects of their own."""
 
-    def __init__(self, inner: LocalStore, gate: Gate[object]) -> None:
+    def __init__(self, inner: Store, gate: Gate[object]) -> None:
         self._inner, self._gate = inner, gate
         self.url, self.root, self.can_concat = inner.url, inner.root, inner.can_concat
 
@@ -116,7 +116,7 @@ class GatedStore(Store):
         """Nothing is held open."""
 
 
-def half(store: LocalStore, tmp: str, data: bytes) -> None:
+def half(store: Store, tmp: str, data: bytes) -> None:
     """A writer that died: the file is there, closed, and short."""
     store.write(tmp, data[: len(data) // 2])
 

@@ -91,14 +91,15 @@ def hdfs(workspace: Workspace, datanodes: int = 3) -> Hdfs:
         java("hadoop", NAMENODE, heap_mib=512, flags=JVM_FLAGS, config=conf),
         prepare=java("hadoop", NAMENODE, "-format", "-force", heap_mib=256, config=conf),
         workspace=workspace,
-        probe=lambda: _namenode_missing(http),
+        probe=lambda: namenode_missing(http),
         env=env,
     )
-    nodes = [_datanode(workspace, conf, env, number) for number in range(1, datanodes + 1)]
+    nodes = [datanode(workspace, conf, env, number) for number in range(1, datanodes + 1)]
     return Hdfs(namenode, nodes, f"{LOOPBACK}:{rpc_port}", http)
 
 
-def _datanode(workspace: Workspace, conf: Path, env: dict[str, str], number: int) -> Server:
+def datanode(workspace: Workspace, conf: Path, env: dict[str, str], number: int) -> Server:
+    """The DataNode of that number, not started; ``conf`` is its configuration folder."""
     name = f"datanode-{number}"
     # Fixed ports: a restarted DataNode is where the NameNode and its clients knew it.
     transfer, http, ipc = free_port(), free_port(), free_port()
@@ -128,7 +129,7 @@ def jmx(http: str, bean: str) -> dict[str, Any] | None:
     return beans[0] if beans else None
 
 
-def _namenode_missing(http: str) -> str | None:
+def namenode_missing(http: str) -> str | None:
     info = jmx(http, "Hadoop:service=NameNode,name=NameNodeInfo")
     if info is None:
         return f"no answer from {http}/jmx"
@@ -141,9 +142,10 @@ def _datanode_missing(http: str) -> str | None:
         return f"no answer from {http}/jmx"
     # One entry a NameNode; its state is learned from the first heartbeat that was answered.
     actors = json.loads(info.get("BPServiceActorInfo") or "[]")
-    if [actor.get("NamenodeHaState") for actor in actors] == ["active"]:
+    states = [actor.get("NamenodeHaState") for actor in actors]
+    if "active" in states and set(states) <= {"active", "standby"}:
         return None
-    return "the NameNode has not answered its heartbeat"
+    return f"no answer to its heartbeat from every NameNode: {states}"
 
 
 def live_datanodes(namenode_http: str) -> int:

@@ -194,8 +194,10 @@ def create_topic(
     name: str,
     partitions: int = 1,
     config: Mapping[str, str] | None = None,
+    *,
+    replicas: int = -1,
 ) -> str:
-    """Create a topic, wait until every partition has a leader, return its name.
+    """Create a topic, wait until every partition has a leader, return its name. ``replicas`` -1: the brokers' default.
 
     `retention.ms` is -1 unless given: event times in the past are retention times too, and the
     broker would drop such segments within seconds. Raises KafkaException or TimeoutError.
@@ -203,7 +205,7 @@ def create_topic(
     client = admin(bootstrap)
     settings = {"retention.ms": "-1", **(config or {})}
     client.create_topics(
-        [NewTopic(name, num_partitions=partitions, config=settings)],
+        [NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=settings)],
         operation_timeout=ADMIN_TIMEOUT_S,
     )[name].result(ADMIN_TIMEOUT_S)
     deadline = time.monotonic() + ADMIN_TIMEOUT_S

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import re
 import socket
 import struct
 import threading
@@ -49,6 +50,7 @@ class Proxy:
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         # Those that lost bytes: to go on with them would hand garbage to the peers.
         self._damaged: set[asyncio.StreamWriter] = set()
+        self._trap: tuple[re.Pattern[bytes], Mode, threading.Event] | None = None
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -88,8 +90,23 @@ class Proxy:
             raise ValueError(f"bytes_per_second is {bytes_per_second}, must be 1 or more")
         self._call(self._enter(Mode.SLOW, bytes_per_second))
 
+    def trap(self, request: re.Pattern[bytes], *, reaches: bool) -> threading.Event:
+        """Fail at the next request that matches; the event tells when. It ``reaches`` the target and all replies
+        are lost from then on, or it and all after it are swallowed. ``request`` is sought in what comes at once,
+        so it must be short, and not encrypted. ``heal`` removes a trap, too.
+        """
+        sprung = threading.Event()
+        self._trap = (request, Mode.LOSE_REPLIES if reaches else Mode.BLACKHOLE, sprung)
+        return sprung
+
+    def retarget(self, host: str, port: int) -> None:
+        """Send new connections elsewhere, and reset those that are open."""
+        self._target = (host, port)
+        self._call(self._break(self._connections))
+
     def heal(self) -> None:
         """Forward everything again. Connections that lost bytes are reset."""
+        self._trap = None
         self._call(self._enter(Mode.PASS))
 
     def close(self) -> None:
@@ -172,6 +189,9 @@ class Proxy:
     ) -> None:
         while True:
             chunk = await source.read(CHUNK_BYTES)
+            if self._trap is not None and not reply and self._trap[0].search(chunk):
+                (_, self._mode, sprung), self._trap = self._trap, None
+                sprung.set()
             if self._mode is Mode.BLACKHOLE or (reply and self._mode is Mode.LOSE_REPLIES):
                 # An end of stream is swallowed, too: a dead network does not tell of it.
                 self._damaged.add(client)

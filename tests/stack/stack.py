@@ -46,6 +46,8 @@ class Stack:
     namenode: Server | None = None
     datanodes: list[Server] = field(default_factory=list)
     zk: Server | None = None
+    standby: Server | None = None  # the other NameNode of a pair, whichever is active
+    journal: Server | None = None
 
     @property
     def owned(self) -> bool:
@@ -62,7 +64,9 @@ class Stack:
         """Every process of it; empty unless `owned`."""
         return [
             *self.kafka,
+            *([self.journal] if self.journal else []),
             *([self.namenode] if self.namenode else []),
+            *([self.standby] if self.standby else []),
             *self.datanodes,
             *([self.zk] if self.zk else []),
         ]
@@ -96,13 +100,13 @@ def obtain() -> Iterator[Stack]:
     """
     external = from_environment()
     if external is not None:
-        _make_root(external)
+        make_root(external)
         yield external
     elif containers.engine_answers():
         with containers.running() as addresses:
             stack = at(addresses)
             wait_live_datanodes(stack.namenode_http, containers.DATANODES)
-            _make_root(stack)
+            make_root(stack)
             yield stack
     else:
         with local() as stack:
@@ -154,7 +158,7 @@ def local(brokers: int = 1) -> Iterator[Stack]:
                 datanodes=files.datanodes,
                 zk=zk,
             )
-            _make_root(stack)
+            make_root(stack)
             yield stack
 
 
@@ -199,7 +203,8 @@ def running(servers: list[Server]) -> Iterator[None]:
             server.close()
 
 
-def _make_root(stack: Stack) -> None:
+def make_root(stack: Stack) -> None:
+    """Make ROOT, and let everybody write there."""
     # Permission must be set apart: mkdirs applies it to what it creates only.
     webhdfs(stack.namenode_http, "PUT", "MKDIRS", ROOT)
     webhdfs(stack.namenode_http, "PUT", "SETPERMISSION", ROOT, permission="777")

@@ -1,0 +1,1 @@
+"""The account: what was run under faults, and what came of it. See ``__main__``."""

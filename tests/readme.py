@@ -1,4 +1,4 @@
-"""The parts of README.md that are made from the program: ``python -m tests.readme`` writes them.
+"""The parts of README.md that are made from the program and the evidence: ``python -m tests.readme`` writes them.
 
 ``tests/test_readme.py`` fails when they are not what the program says.
 """
@@ -11,6 +11,8 @@ from pathlib import Path
 from logflume import config
 from logflume.cli import exits
 from logflume.core import diagram
+from tests.evidence import tables
+from tests.evidence.__main__ import read as read_evidence
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -26,6 +28,7 @@ def blocks() -> dict[str, str]:
         "diagram": f"```mermaid\n{diagram.mermaid()}```\n",
         "keys": "\n".join(keys) + "\n",
         "exits": exits.table().rstrip("\n") + "\n",
+        "evidence": tables.summary(read_evidence()) + "\n",
     }
 
 

@@ -1,7 +1,8 @@
 """``python -m tests.faults``: each row of the catalogue, its tests, their kind, and how they ended.
 
 A test names rows in its name or docstring. With ``--junit FILE`` results are taken from there
-(``pytest --junitxml=FILE``); without it the tests are run.
+(``pytest --junitxml=FILE``); without it the tests are run. The scenarios of tests/real are not run here, they take
+too long: their results are those of the last ``make evidence``.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from tests.evidence.__main__ import read as read_evidence
 from tests.faults.catalogue import EXPLAINED, FAULTS, NAMED_HERE
+from tests.real.catalogue import SCENARIOS
 
 ROOT = Path(__file__).parents[2]
 _ROW = re.compile(r"\b([KHZPDCN]\d{1,2})\b")
 _SIMULATED = ("tests/crash/", "tests/sim/")
-_REAL = ("tests/e2e/", "tests/kafka/", "tests/store/", "tests/daemon/", "tests/stack/")
+_REAL = ("tests/e2e/", "tests/kafka/", "tests/store/", "tests/daemon/", "tests/stack/", "tests/real ")
 #: of several results the one that counts
 _WORST = ("failed", "skipped", "passed")
 
@@ -54,7 +57,22 @@ def coverage() -> dict[str, list[str]]:
         if row not in FAULTS or not set(named) <= known.keys():
             raise LookupError(f"{row}: {sorted(set(named) - known.keys())} are no tests")
         found[row] += [test for test in named if test not in found[row]]
+    for scenario in SCENARIOS:
+        for row in scenario.rows:
+            if row not in FAULTS:
+                raise LookupError(f"{row}: scenario {scenario.name!r} names a row that is not there")
+            found[row].append(f"tests/real {scenario.name}")
     return found
+
+
+def evidence() -> dict[str, str]:
+    """How each scenario ended in the last run of the evidence, the worst of its runs."""
+    ended: dict[str, str] = {}
+    for one in (read_evidence().get("faults") or {}).get("result") or []:
+        result = "skipped" if one["explained"] else "passed" if one["ok"] else "failed"
+        name = f"tests/real {one['scenario']}"
+        ended[name] = min(result, ended.get(name, "passed"), key=_WORST.index)
+    return ended
 
 
 def results(junit: Path) -> dict[str, str]:
@@ -97,14 +115,14 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="run nothing")
     asked = parser.parse_args()
     found = coverage()
-    chosen = sorted({test for named in found.values() for test in named})
-    ended = results(asked.junit) if asked.junit else {} if asked.list else run(chosen)
+    chosen = sorted({test for named in found.values() for test in named if "::" in test})
+    ended = evidence() | (results(asked.junit) if asked.junit else {} if asked.list else run(chosen))
     sys.stdout.write(table(found, ended) + "\n\n")
     covered, explained = len(found), len(EXPLAINED.keys() - found.keys())
     missing = sorted(FAULTS.keys() - found.keys() - EXPLAINED.keys())
     sys.stdout.write(f"{covered} of {len(FAULTS)} rows have tests, {explained} are explained")
     sys.stdout.write(f", open: {', '.join(missing)}\n" if missing else "\n")
-    failed = sorted(test for test in chosen if ended.get(test) == "failed")
+    failed = sorted(test for test, result in ended.items() if result == "failed")
     sys.stdout.write("".join(f"failed: {test}\n" for test in failed))
     return bool(missing or failed)
 

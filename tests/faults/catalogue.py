@@ -97,10 +97,8 @@ NAMED_HERE = {
 
 #: why a row has no test
 EXPLAINED = {
-    "H2": "the client is given no observer, and a standby refuses (hdfs-native fails over); needs an HA pair",
     "H6": "replication on close is the server's: dfs.namenode.replication.min, which the length check presupposes",
     "H7": "losing a rack's power needs hardware; LocalStore syncs files and names, HDFS has no hsync over concat",
-    "H14": "a slow DataNode is a call that hangs: P6 and N2 have the tests",
     "H16": "ticket expiry needs a KDC beside a Kerberised HDFS; renewal is the client library's",
     "D12": "a corrupt batch cannot be made through a broker; check.crcs is set, and librdkafka's own",
     "D14": "needs a crafted batch; the client's limits stop the partition, memory is bounded by buffer_bytes",

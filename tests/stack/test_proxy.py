@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import socketserver
 import threading
@@ -166,3 +167,33 @@ def test_close_frees_the_port_and_may_be_repeated(echo: EchoServer) -> None:
     proxy.close()
     proxy.close()
     Proxy(LOOPBACK, echo.server_address[1], port=proxy.port).close()
+
+
+@pytest.mark.parametrize("reaches", [True, False])
+def test_a_trap_fails_the_request_that_matches_and_all_after_it(
+    proxy: Proxy, echo: EchoServer, *, reaches: bool
+) -> None:
+    with connect(proxy) as connection:
+        sprung = proxy.trap(re.compile(b"op=CONCAT"), reaches=reaches)
+        assert ask(connection, b"op=STAT") == b"op=STAT"
+        assert not sprung.is_set()
+        connection.sendall(b"op=CONCAT")
+        assert sprung.wait(5)
+        assert stays_silent(connection)
+        assert (b"op=CONCAT" in echo.heard) is reaches
+        proxy.heal()
+        assert was_reset(connection)
+
+
+def test_new_connections_follow_a_new_target(proxy: Proxy, echo: EchoServer) -> None:
+    with EchoServer() as other, connect(proxy) as before:
+        assert ask(before, b"first") == b"first"
+        thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        proxy.retarget(LOOPBACK, other.server_address[1])
+        assert was_reset(before)
+        with connect(proxy) as after:
+            assert ask(after, b"second") == b"second"
+        other.shutdown()
+        thread.join()
+        assert (echo.heard, other.heard) == ([b"first"], [b"second"])

@@ -140,7 +140,7 @@ SCENARIOS = (
     Scenario("retention deletes unread data", ("K8",), lost.retention, Ground.thaw, holds_s=(0.0, 1.0),
              stops=r"{topic}/{partition}: offsets \d+ to \d+ are lost", quick=True),
     Scenario("topic deleted and created again", ("K10",), lost.created_again, holds_s=(0.0, 1.0),
-             stops=r"{topic}/{partition} .*topic {topic} was deleted and re-created"),
+             stops=r"topic {topic} was deleted and re-created.*partition={topic}/{partition}\b"),
     Scenario("log truncated by an unclean election", ("K9",), lost.truncation, holds_s=(0.0, 1.0),
              stops=r"{topic}/{partition}: the ledger is at offset \d+, but the log ends at \d+",
              partitions=1, replicas=2,

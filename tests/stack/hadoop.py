@@ -73,7 +73,7 @@ def write_config(folder: Path, values: dict[str, str]) -> None:
     for site in ("core-site.xml", "hdfs-site.xml"):
         (folder / site).write_text(text)
     (folder / "log4j.properties").write_text(LOG4J)
-    for application in ("hdfs", "datanode"):
+    for application in ("hdfs", "datanode", "journal"):
         descriptor = folder / "webapps" / application / "WEB-INF" / "web.xml"
         descriptor.parent.mkdir(parents=True, exist_ok=True)
         descriptor.write_text("<web-app/>\n")

@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a few scenarios, one of each kind of server")
     parser.add_argument("--seed", type=int, help="of the first run; the others count up from it")
     parser.add_argument("--json", type=Path, help="write the outcomes there, after every run")
-    parser.add_argument("--logs", type=Path, help="keep the logs of failed runs there")
+    parser.add_argument("--logs", type=Path, help="keep the daemons' logs there")
     parser.add_argument("--list", action="store_true", help="run nothing")
     asked = parser.parse_args()
     chosen = [

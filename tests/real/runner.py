@@ -39,7 +39,7 @@ SAMPLE_S = 0.5
 
 
 def run(scenario: Scenario, servers: Servers, seed: int, logs: Path | None = None) -> Outcome:
-    """Never raises for what the run came to: that is in the outcome. ``logs``: where a failed run's go."""
+    """Never raises for what the run came to: that is in the outcome. ``logs``: where the daemons' are kept."""
     outcome = Outcome(scenario.name, list(scenario.rows), seed, stops=bool(scenario.stops))
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="logflume-real-"))
@@ -54,10 +54,10 @@ def run(scenario: Scenario, servers: Servers, seed: int, logs: Path | None = Non
                 outcome.ok = True
     except Exception:  # whatever it is, it is the finding; the next run goes on
         outcome.failure = traceback.format_exc(limit=-4)
-        if logs is not None:
-            shutil.copytree(folder, logs / f"{folder.name}-{scenario.name.replace(' ', '-')}")
     finally:
         servers.heal()
+        if logs is not None:
+            shutil.copytree(folder, logs / f"{scenario.name.replace(' ', '-')}-{seed}", dirs_exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome
@@ -99,7 +99,8 @@ def one(scenario: Scenario, servers: Servers, bench: Bench, mounted: Path | None
             time.sleep(rng.uniform(*scenario.holds_s))
         finally:
             scenario.heal(ground)
-            servers.heal()
+            if not scenario.pair:
+                servers.heal()
         healed = time.monotonic()
         outcome.held_s = round(healed - injected, 1)
         if scenario.stops:
@@ -107,6 +108,8 @@ def one(scenario: Scenario, servers: Servers, bench: Bench, mounted: Path | None
         else:
             ground.wait_passed(dict(feed.ends), RECOVERY_S)
         outcome.recovery_s = round(time.monotonic() - healed, 1)
+        if scenario.pair:  # the other one does all the work until then
+            servers.heal()
         if not scenario.stops:
             ground.finish_feed()
             case.wait_complete(span(base, HOURS), *daemons, timeout_s=RECOVERY_S)

@@ -148,6 +148,9 @@ def pair_settings(space: Workspace, ports: list[tuple[int, int]], journal: tuple
         "dfs.journalnode.http-address": f"{LOOPBACK}:{journal[1]}",
         "dfs.journalnode.edits.dir": str(space.path / "journal"),
         "dfs.ha.fencing.methods": "shell(/bin/true)",
+        # A standby reads only what is rolled, every two minutes by default; and one that starts stays in safe mode
+        # until it has read of files that were removed since.
+        "dfs.ha.log-roll.period": "2s",
         "dfs.ha.tail-edits.period": "1s",
     }
 

@@ -17,6 +17,7 @@ from typing import Any
 from logflume.core import layout
 from logflume.core.ledger import Part, part_from, part_json
 from logflume.errors import LedgerError
+from logflume.finish.plan import Plan
 from logflume.store.base import Store
 
 FORMAT = 1
@@ -55,3 +56,8 @@ def read(store: Store, topic: str, topic_id: str) -> dict[str, Part]:
 def apply(parts: Iterable[Part], amended: dict[str, Part]) -> list[Part]:
     """The parts with the check sums that hold now; nothing else of them ever changes."""
     return [replace(part, sha256=amended[part.path].sha256) if part.path in amended else part for part in parts]
+
+
+def apply_to_plan(plan: Plan, amended: dict[str, Part]) -> Plan:
+    """The plan, or a marker's, as it has to be now."""
+    return replace(plan, files=tuple(replace(file, parts=tuple(apply(file.parts, amended))) for file in plan.files))

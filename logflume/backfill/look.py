@@ -47,7 +47,8 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class Mend:
     """A file that has to be made again: ``parts`` in their order, ``bad`` the places of those that are not intact in
-    what is there. ``plan`` is what the hour was merged by, or will be; ``marked``: its marker is there.
+    what is there, which has ``length`` bytes (None: nothing is there). ``plan`` is what the hour was merged by, or
+    will be, with the check sums that hold now.
     """
 
     topic: str
@@ -56,8 +57,8 @@ class Mend:
     path: str
     parts: tuple[Part, ...]
     bad: tuple[int, ...]
+    length: int | None
     plan: Plan | None = field(default=None, repr=False)
-    marked: bool = False
 
     def __str__(self) -> str:
         return self.path
@@ -67,6 +68,16 @@ class Mend:
         return sum(self.parts[i].count for i in self.bad)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """``mends``: files to be made again. ``plans``: of hours whose marker a repair, or a finisher, that died has left
+    to be put, or that has check sums from before a repair.
+    """
+
+    mends: tuple[Mend, ...]
+    plans: tuple[Plan, ...]
+
+
 def partition_of(part: Part) -> int:
     name = layout.parse_part_name(part.path.rsplit("/", 1)[1])
     if name is None:
@@ -74,21 +85,24 @@ def partition_of(part: Part) -> int:
     return name.partition
 
 
-def find(store: Store, job: Job, topic_id: str, wanted: Wanted) -> list[Mend]:
+def find(store: Store, job: Job, topic_id: str, wanted: Wanted) -> Found:
     """Reads every file that holds a wanted part. Raises store errors and LedgerError."""
     amended = amend.read(store, wanted.topic, topic_id)
     decided = amend.apply(_decided(store, wanted, topic_id), amended)
     hours = {part.hour for part in decided if part.kind is Kind.HOUR} | set(wanted.hours)
     found: list[Mend] = []
+    left: list[Plan] = []
     window_ms = job.settings.window_ms
     compacted = Compacted(store, wanted.topic, topic_id, window_ms, amended)
     for hour in sorted(hours):
         parts = [part for part in decided if part.kind is Kind.HOUR and part.hour == hour]
-        found += _hour(store, wanted, topic_id, hour, window_ms, parts, compacted)
+        mends, plan = _hour(store, wanted, topic_id, hour, window_ms, parts, compacted)
+        found += mends
+        left += [] if plan is None else [plan]
     for part in decided:
         if part.kind is not Kind.HOUR and not compacted.takes(part):
             found += _alone(store, wanted.topic, topic_id, window_ms, part)
-    return found + compacted.bad()
+    return Found((*found, *compacted.bad()), tuple(left))
 
 
 class Compacted:
@@ -96,14 +110,17 @@ class Compacted:
 
     def __init__(self, store: Store, topic: str, topic_id: str, window_ms: int, amended: dict[str, Part]) -> None:
         self._store, self._topic, self._topic_id, self._window_ms = store, topic, topic_id, window_ms
-        self._amended = amended
+        self.amended = amended
         self._hours = {place: records.hours(store, topic, topic_id, place) for place in Place}
         self._records: dict[Spot, Record | None] = {}
         self._files: dict[str, File] = {}
 
-    def under_way(self, hour: int) -> bool:
-        """Whether an hour without marker may be in the hands of a compaction."""
-        return hour in self._hours[Place.HOUR]
+    def under_way(self, hour: int, there: dict[str, int]) -> bool:
+        """Whether an hour without marker is in the hands of a compaction, its files ``there`` not all made yet."""
+        if hour not in self._hours[Place.HOUR]:
+            return False
+        record = records.newest(self._store, Spot(self._topic, self._topic_id, Place.HOUR, hour, self._window_ms))
+        return record is not None and any(there.get(made.name) != made.size for made in record.made)
 
     def takes(self, part: Part) -> bool:
         """Whether a part is in a file of a compaction, which is looked at as a whole then."""
@@ -126,15 +143,15 @@ class Compacted:
         """Files of compactions that are not right. One that is not there while its sources are is not made yet."""
         found = []
         for path, file in self._files.items():
-            parts = tuple(amend.apply(file.parts, self._amended))
-            bad = _bad(self._store, path, parts)
+            parts = tuple(amend.apply(file.parts, self.amended))
+            bad, length = _bad(self._store, path, parts)
             directory = path.rsplit("/", 1)[0]
             names = {status.name for status in self._store.list(f"{self._store.root}/{directory}")} if bad else set()
             own = {part.path.rsplit("/", 1)[1].removeprefix("_") for part in parts}
             if bad and names & own:
                 log.warning("a compaction is not done: run 'logflume reconcile --repair', then this again", path=path)
             elif bad:
-                found.append(Mend(self._topic, self._topic_id, self._window_ms, path, parts, bad))
+                found.append(Mend(self._topic, self._topic_id, self._window_ms, path, parts, bad, length))
         return found
 
 
@@ -163,26 +180,29 @@ def _hour(
     window_ms: int,
     parts: Sequence[Part],
     compacted: Compacted,
-) -> list[Mend]:
+) -> tuple[list[Mend], Plan | None]:
+    """What is to be mended of an hour, and its plan if its marker is to be put (anew)."""
     directory = layout.hour_path(wanted.topic, hour, window_ms)
     there = {status.name: status.length for status in store.list(f"{store.root}/{directory}")}
     marker = next((name for name in (layout.SUCCESS, layout.INCOMPLETE) if name in there), None)
-    if marker is None and compacted.under_way(hour):
+    if marker is None and compacted.under_way(hour, there):
         log.warning("a compaction is not done: run 'logflume reconcile --repair', then this again", path=directory)
-        return []
+        return [], None
     plan_path = layout.plan_path(wanted.topic, topic_id, hour, window_ms)
-    plan = _read_plan(store, plan_path if marker is None else f"{directory}/{marker}")
-    if plan is None:
-        return [mend for part in parts for mend in _alone(store, wanted.topic, topic_id, window_ms, part)]
+    said = _read_plan(store, plan_path if marker is None else f"{directory}/{marker}")
+    if said is None:
+        return [mend for part in parts for mend in _alone(store, wanted.topic, topic_id, window_ms, part)], None
+    plan = amend.apply_to_plan(said, compacted.amended)
     found = []
     for file in plan.files:
         if not any(wanted.has(part) for part in file.parts):
             continue
         for path, held in _pieces(directory, file, there, merged=marker is not None):
-            bad = _bad(store, path, held)
+            bad, length = _bad(store, path, held)
             if bad and not (len(held) == 1 and _in_tmp(store, held[0])):
-                found.append(Mend(wanted.topic, topic_id, window_ms, path, tuple(held), bad, plan, marker is not None))
-    return found
+                found.append(Mend(wanted.topic, topic_id, window_ms, path, tuple(held), bad, length, plan))
+    left = plan.reveal != plans.OPERATOR and (marker is None or plan != said)
+    return found, plan if left else None
 
 
 def _read_plan(store: Store, path: str) -> Plan | None:
@@ -215,23 +235,25 @@ def _alone(store: Store, topic: str, topic_id: str, window_ms: int, part: Part) 
     paths = [part.path]
     if part.kind is not Kind.HOUR and name.startswith("_"):
         paths.append(f"{directory}/{name[1:]}")
-    if not all(_bad(store, path, [part]) for path in paths) or _in_tmp(store, part):
+    looks = {path: _bad(store, path, [part]) for path in paths}
+    if not all(bad for bad, _ in looks.values()) or _in_tmp(store, part):
         return []
-    shown = [path for path in paths if store.stat(f"{store.root}/{path}") is not None]
-    return [Mend(topic, topic_id, window_ms, (shown or paths)[0], (part,), (0,))]
+    shown = [path for path, (_, length) in looks.items() if length is not None]
+    path = (shown or paths)[0]
+    return [Mend(topic, topic_id, window_ms, path, (part,), (0,), looks[path][1])]
 
 
 def _in_tmp(store: Store, part: Part) -> bool:
     """Decided, and still to be published: that is for the owner, or reconcile --repair."""
-    return store.stat(f"{store.root}/{part.path}") is None and not _bad(store, part.tmp, [part])
+    return store.stat(f"{store.root}/{part.path}") is None and not _bad(store, part.tmp, [part])[0]
 
 
-def _bad(store: Store, path: str, parts: Sequence[Part]) -> tuple[int, ...]:
-    """Places of the parts that this file does not hold as they were decided."""
+def _bad(store: Store, path: str, parts: Sequence[Part]) -> tuple[tuple[int, ...], int | None]:
+    """Places of the parts that this file does not hold as they were decided, and its length (None: not there)."""
     everything = tuple(range(len(parts)))
     status = store.stat(f"{store.root}/{path}")
     if status is None or status.is_dir:
-        return everything
+        return everything, None
     bad, at = [], 0
     try:
         for i, part in enumerate(parts):
@@ -239,9 +261,9 @@ def _bad(store: Store, path: str, parts: Sequence[Part]) -> tuple[int, ...]:
                 bad.append(i)
             at += part.size
     except Missing:
-        return everything
+        return everything, None
     # bytes behind the last part: its own are right, and the file is not
-    return tuple(bad) if status.length == at else tuple(bad) or (len(parts) - 1,)
+    return (tuple(bad) if status.length == at else tuple(bad) or (len(parts) - 1,)), status.length
 
 
 def digest_of(store: Store, path: str, offset: int, size: int) -> str:

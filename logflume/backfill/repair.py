@@ -1,31 +1,31 @@
 """``--repair``: put files that are gone or damaged in their place again, so that only the ledger can tell.
 
 R1 rebuild the bad parts from Kafka, copy the intact ones, upload the whole file under a new name in tmp. R2 where a
-check sum is another now, write that down (``amend``). R3 put the hour's plan, with the check sums that hold now, and
-take its marker away. R4 remove what is in the file's place, and publish. R5 finish the hour by that plan (S7),
-which writes the marker: the very same bytes where nothing was amended.
+check sum is another now, write that down (``amend``), and put the hour's plan with the check sums that hold now. R3
+remove what is in the file's place, and publish. R4 where the hour's marker does not say what holds now, or there is
+none, finish the hour by its plan (``remark``).
 
-While a file of it is wrong an hour is not called complete. Every step may be repeated; after a crash the hour is
-planned and not marked, which is what any finisher, reconcile --repair and the same command go on from. A whole file
-that R1 had uploaded is used again, so that intact parts survive that are not in Kafka any more.
+A marker stays in its place until R4: it says what is to be there, so it leads every run to the whole file that R1 has
+uploaded, also when intact parts of it are not in Kafka any more. Every step may be repeated, and what is left of
+them shows: a file that is wrong, a marker that says other than ``amend``, a plan without a marker.
 """
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from logflume.backfill import amend
 from logflume.backfill.engine import LocalPool
-from logflume.backfill.look import Mend, Wanted, digest_of, find, partition_of
+from logflume.backfill.look import Found, Mend, Wanted, digest_of, find, partition_of
 from logflume.backfill.model import Job
 from logflume.backfill.rebuild import rebuild
+from logflume.backfill.remark import finish, put_plan, remark
 from logflume.backfill.replay import Tell, open_root
 from logflume.core import layout
 from logflume.core.ledger import Part
@@ -33,7 +33,6 @@ from logflume.daemon import spooldir
 from logflume.daemon.slot import now_ms
 from logflume.errors import Exists, Incomplete, LogflumeError, Missing, Refused, Stopped
 from logflume.finish import plan as plans
-from logflume.finish import run
 from logflume.finish.follow import TopicFollower
 from logflume.finish.plan import Plan
 from logflume.kafka.topics import Topics
@@ -60,7 +59,7 @@ class Mended:
     amended: int
 
 
-def look(job: Job, wanted: Wanted) -> list[Mend]:
+def look(job: Job, wanted: Wanted) -> Found:
     """What is to be mended, for ``process.apart``."""
     store = open_root(job)
     try:
@@ -79,7 +78,7 @@ def groups(mends: Sequence[Mend]) -> list[tuple[Mend, ...]]:
 
 
 def run_group(job: Job, group: tuple[Mend, ...], tell: Tell) -> list[Mended]:
-    """R1 to R5 for the files of one hour. Raises LogflumeError; the same call then goes on."""
+    """R1 to R4 for the files of one hour. Raises LogflumeError; the same call then goes on."""
     store = open_root(job)
     try:
         spool = Path(job.spool)
@@ -100,17 +99,18 @@ def _mend(store: Store, job: Job, group: tuple[Mend, ...], folder: Path, tell: T
     files = [(mend, *_whole(store, job, mend, folder, tell)) for mend in group]
     changed = [(new, old) for mend, _, parts in files for new, old in zip(parts, mend.parts, strict=True) if new != old]
     plan = group[0].plan
-    if plan is None and changed and group[0].parts[0].kind is Kind.HOUR:
-        plan = _plan_of(store, job, group[0])
+    if changed and group[0].parts[0].kind is Kind.HOUR:
+        plan = _plan_for_changes(store, job, group[0])
     for new, old in changed:
         amend.put(store, group[0].topic, group[0].topic_id, new, old, now_ms())
     if plan is not None:
-        plan = _amended(plan, [part for _, _, parts in files for part in parts])
-        _replan(store, plan)
-    for mend, tmp, _ in files:
-        _place(store, mend, tmp)
+        plan = amend.apply_to_plan(plan, {part.path: part for _, _, parts in files for part in parts})
+        if changed:
+            put_plan(store, plan)
+    for mend, tmp, parts in files:
+        _place(store, mend, tmp, sum(part.size for part in parts))
     if plan is not None:
-        _finish(store, plan)
+        remark(store, plan)
     amended = {new.path for new, _ in changed}
     return [
         Mended(
@@ -125,18 +125,13 @@ def _mend(store: Store, job: Job, group: tuple[Mend, ...], folder: Path, tell: T
     ]
 
 
-def _finish(store: Store, plan: Plan) -> bool:
-    """R5; False where another file of the hour is still wrong, or its hour marked by somebody else."""
-    try:
-        return run.finish(store, plan) is not None
-    except Stopped as error:
-        log.warning("the hour cannot be finished yet", hour=plan.directory, error=str(error), hint=error.hint)
-        return False
-
-
-def _place(store: Store, mend: Mend, tmp: str) -> None:
-    """R4"""
+def _place(store: Store, mend: Mend, tmp: str, size: int) -> None:
+    """R3"""
     final = f"{store.root}/{mend.path}"
+    there = store.stat(final)
+    if there is not None and there.length not in (mend.length, size):
+        # a finisher has merged more into it since: that must not be lost
+        raise Stopped(f"{mend.path} is just being written by somebody else", hint="run the same command again")
     store.delete(final)
     try:
         store.publish(tmp, final)
@@ -152,13 +147,12 @@ def _place(store: Store, mend: Mend, tmp: str) -> None:
 def _whole(store: Store, job: Job, mend: Mend, folder: Path, tell: Tell) -> tuple[str, Sequence[Part]]:
     """The whole file in tmp, and its parts as they are now."""
     directory = f"{store.root}/{layout.topic_directory(mend.topic, mend.topic_id)}/tmp"
-    stem = f"repair-{hashlib.sha256(mend.path.encode()).hexdigest()[:16]}"
-    found = _uploaded(store, directory, stem, mend.parts)
+    found = _uploaded(store, directory, layout.repaired_name(mend.path), mend.parts)
     if found is not None:
         return found, mend.parts
     whole = folder / "whole"
     parts = _assemble(store, job, mend, folder, whole, tell)
-    tmp = f"{directory}/{stem}-{uuid.uuid4().hex}"
+    tmp = f"{directory}/{layout.repaired_name(mend.path, uuid.uuid4().hex)}"
     store.upload(whole, tmp)
     return tmp, parts
 
@@ -205,17 +199,20 @@ def _assemble(store: Store, job: Job, mend: Mend, folder: Path, whole: Path, tel
     return parts
 
 
-# -- R3 -------------------------------------------------------------------------------------------
+# -- R2 -------------------------------------------------------------------------------------------
 
 
-def _amended(plan: Plan, parts: Sequence[Part]) -> Plan:
-    known = {part.path: part for part in parts}
-    files = tuple(replace(file, parts=tuple(known.get(part.path, part) for part in file.parts)) for file in plan.files)
-    return replace(plan, files=files)
-
-
-def _plan_of(store: Store, job: Job, mend: Mend) -> Plan:
-    """What a finisher would do with an hour that is closed and not finished. Raises Incomplete for an open one."""
+def _plan_for_changes(store: Store, job: Job, mend: Mend) -> Plan:
+    """The plan of an hour that will say other check sums than the ledger; for one that is closed and not finished, what
+    a finisher would do with it. Raises Incomplete for an hour that is still open.
+    """
+    if mend.plan is not None and mend.plan.reveal == plans.OPERATOR:
+        raise Incomplete(
+            f"{mend.plan.directory} was shown by an operator and is not finished",
+            hint="run the same command again when the hour is finished",
+        )
+    if mend.plan is not None:
+        return mend.plan
     hour = mend.parts[0].hour
     plan = next((plan for plan in _due(store, job, mend.topic, mend.topic_id) if plan.hour == hour), None)
     if plan is None:
@@ -234,64 +231,70 @@ def _due(store: Store, job: Job, topic: str, topic_id: str) -> list[Plan]:
         return follower.due(DUE_HOURS)
 
 
-def _replan(store: Store, plan: Plan) -> None:
-    path = f"{store.root}/{layout.plan_path(plan.topic, plan.topic_id, plan.hour, plan.window_ms)}"
-    if plan.reveal == plans.OPERATOR:
-        raise Incomplete(
-            f"{plan.directory} was shown by an operator and is not finished",
-            hint="run the same command again when the hour is finished",
-        )
-    held = store.read(path) if store.stat(path) is not None else None
-    if held != plans.encode(plan):
-        store.delete(path)
-        if run.put_plan(store, plan) != plan:
-            raise Stopped(f"{path}: a finisher put its own plan just now", hint="run the same command again")
-    for name in (layout.SUCCESS, layout.INCOMPLETE):
-        store.delete(f"{store.root}/{plan.directory}/{name}")
-
-
 # -- all of it ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Hours in which parts were mended; those that are due and not marked yet are finished."""
+    """Hours in which parts were mended; those that are due and not marked yet are finished. ``plans``: of hours
+    that only lack their (new) marker.
+    """
 
     topic: str
     topic_id: str
     hours: tuple[int, ...]
+    plans: tuple[Plan, ...]
 
 
 def finish_hours(job: Job, wanted: Finish, _tell: Tell) -> int:
     """Returns how many hours got their marker."""
     store = open_root(job)
     try:
-        due = [plan for plan in _due(store, job, wanted.topic, wanted.topic_id) if plan.hour in wanted.hours]
-        return sum(_finish(store, plan) for plan in due)
+        due = _due(store, job, wanted.topic, wanted.topic_id) if wanted.hours else []
+        amended = amend.read(store, wanted.topic, wanted.topic_id) if due else {}
+        finished = [finish(store, amend.apply_to_plan(plan, amended)) for plan in due if plan.hour in wanted.hours]
+        return sum([*finished, *(remark(store, plan) for plan in wanted.plans)])
     finally:
         store.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
+    """``marked``: hours that were found without a marker, or with an old one, and have it now."""
+
     mended: tuple[Mended, ...]
+    marked: int
     seconds: float
 
 
-def repair(job: Job, mends: Sequence[Mend], processes: int, tell: Tell) -> Outcome:
+def repair(job: Job, found: Found, processes: int, tell: Tell) -> Outcome:
     """Mend all, and finish what they held back. Raises the first LogflumeError; the others are mended before."""
     began = time.monotonic()
+    mends = found.mends
     records = sum(mend.records for mend in mends)
     log.info("backfill begins", topic=job.topic, root=job.root, files=len(mends), records=records, repair=True)
+    marked = 0
     try:
         with LocalPool(job, processes, tell) as pool:
             done = [one for group in pool.run(run_group, groups(mends)) for one in group]
-            if done:
-                pool.run(finish_hours, [Finish(job.topic, mends[0].topic_id, tuple({one.hour for one in done}))])
+            if done or found.plans:
+                topic_id = mends[0].topic_id if mends else found.plans[0].topic_id
+                hours = {mend.parts[0].hour for mend in mends if mend.parts[0].kind is Kind.HOUR}
+                left = tuple(plan for plan in found.plans if plan.hour not in hours)
+                last = Finish(job.topic, topic_id, tuple(hours), left)
+                (marked,) = pool.run(finish_hours, [last])
     except LogflumeError as error:
         seconds = round(time.monotonic() - began, 3)
         log.error("backfill failed", topic=job.topic, seconds=seconds, error=str(error), hint=error.hint, repair=True)
         raise
-    outcome = Outcome(tuple(done), round(time.monotonic() - began, 3))
-    log.info("backfill ends", topic=job.topic, root=job.root, seconds=outcome.seconds, files=len(done), repair=True)
+    outcome = Outcome(tuple(done), marked, round(time.monotonic() - began, 3))
+    log.info(
+        "backfill ends",
+        topic=job.topic,
+        root=job.root,
+        seconds=outcome.seconds,
+        files=len(done),
+        marked=marked,
+        repair=True,
+    )
     return outcome

@@ -176,7 +176,8 @@ def _repair(settings: Config, topic: str, as_json: bool, options: dict[str, Any]
     hours = tuple(_hours(options, _rules(settings, topic)) or ())
     wanted = Wanted(topic, hours, tuple(sorted(set(options["partitions"]))), _offsets(options))
     job = _job(settings, settings.output.root, topic, options)
-    mends = apart(LOOK_DEADLINE_S, repair.look, job, wanted)
+    found = apart(LOOK_DEADLINE_S, repair.look, job, wanted)
+    mends = found.mends
     bad = [mend.parts[i] for mend in mends for i in mend.bad]
     body: dict[str, Any] = {
         "target": "repair",
@@ -187,6 +188,7 @@ def _repair(settings: Config, topic: str, as_json: bool, options: dict[str, Any]
         "bytes_expected": sum(part.raw for part in bad),
         "ranges": sorted([partition_of(part), part.offsets.first, part.offsets.last] for part in bad),
         "files": [mend.path for mend in mends],
+        "hours_to_mark": [layout.hour_name(plan.hour, plan.window_ms) for plan in found.plans],
     }
     if not as_json:
         _say_repair(body)
@@ -196,10 +198,10 @@ def _repair(settings: Config, topic: str, as_json: bool, options: dict[str, Any]
         return
     log.configure(settings.daemon.log_level, settings.daemon.log_format)
     with _progress(body["records_expected"], as_json) as tell:
-        done = repair.repair(job, mends, options["processes"], tell)
+        done = repair.repair(job, found, options["processes"], tell)
     body |= {
         "seconds": done.seconds,
-        "already": not mends,
+        "already": not mends and not found.plans,
         "parts": sum(one.parts for one in done.mended),
         "records": sum(one.records for one in done.mended),
         "bytes": sum(one.bytes for one in done.mended),
@@ -207,8 +209,9 @@ def _repair(settings: Config, topic: str, as_json: bool, options: dict[str, Any]
     }
     if as_json:
         click.echo(json.dumps(body, indent=1))
-    elif mends:
-        click.echo(f"{len(done.mended)} files mended, {body['records']} records read again, {done.seconds:g} s")
+    elif mends or found.plans:
+        marked = f", {done.marked} hours marked that were left" if found.plans else ""
+        click.echo(f"{len(done.mended)} files mended, {body['records']} records read again{marked}, {done.seconds:g} s")
 
 
 def _say_repair(body: dict[str, Any]) -> None:
@@ -216,9 +219,11 @@ def _say_repair(body: dict[str, Any]) -> None:
         click.echo(f"  {path}")
     for partition, first, last in body["ranges"]:
         click.echo(f"  partition {partition}: offsets {first} to {last}")
+    for hour in body["hours_to_mark"]:
+        click.echo(f"  hour {hour}: its marker is to be put, which an earlier run had left")
     if body["files"]:
         click.echo(f"{len(body['files'])} files to mend in {body['root']}: {body['records_expected']} records")
-    else:
+    elif not body["hours_to_mark"]:
         click.echo("every file is as it was decided: nothing to do")
 
 

@@ -50,15 +50,14 @@ def carry_out(store: Store, record: Record) -> bool:
         for made in record.made
         if record.copy and there.get(made.name) != made.size
     }
-    if record.manifest is not None:
-        _take_marker_away(store, record.manifest)
+    manifest = None if record.manifest is None else _take_marker_away(store, record.manifest)
     for made in record.made:
         if not record.copy:
             _concat(store, directory, made)
         elif made.name in copies:
             _swap(store, record, made, copies[made.name])
-    if record.manifest is not None:
-        _mark(store, record.manifest)
+    if manifest is not None:
+        _mark(store, manifest)
     return True
 
 
@@ -69,8 +68,9 @@ def _is_done(store: Store, record: Record, there: dict[str, int]) -> bool:
 
 
 def _has_marker(store: Store, manifest: Plan) -> bool:
+    """Also with other check sums: a repair came after it."""
     try:
-        return store.read(_marker_path(store, manifest)) == plans.encode(manifest)
+        return plans.alike(plans.decode(store.read(_marker_path(store, manifest))), manifest)
     except Missing:
         return False
 
@@ -87,19 +87,20 @@ def _plan_path(store: Store, manifest: Plan) -> str:
 # -- the marker -----------------------------------------------------------------------------------
 
 
-def _take_marker_away(store: Store, manifest: Plan) -> None:
-    """Step 3."""
+def _take_marker_away(store: Store, manifest: Plan) -> Plan:
+    """Step 3; returns the manifest that holds, which has other check sums where a repair is at it, too."""
     for _ in range(LOOKS):
         found = run.put_plan(store, manifest)
-        if found == manifest:
+        if found is not None and plans.alike(found, manifest):
             break
         if found is not None and run.marked(store, f"{store.root}/{manifest.directory}"):
             # left by a finisher that died after it had marked the hour
             store.delete(_plan_path(store, manifest))
     else:
         raise Busy(f"{manifest.directory} is just being finished")
-    if not _has_marker(store, manifest):
-        store.delete(_marker_path(store, manifest))
+    if not _has_marker(store, found):
+        store.delete(_marker_path(store, found))
+    return found
 
 
 def _mark(store: Store, manifest: Plan) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from logflume.backfill import amend
 from logflume.compact import record as records
 from logflume.compact.carry import carry_out
 from logflume.compact.decided import parts_of
 from logflume.compact.plan import Wish, make_record
 from logflume.compact.record import Place, Record, Spot
 from logflume.core import layout
+from logflume.core.ledger import Part
 from logflume.errors import LogflumeError, StoreError, Unreachable
 from logflume.finish import plan as plans
 from logflume.finish.plan import File, Plan
@@ -60,19 +62,31 @@ class Outcome:
     error: LogflumeError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """``files`` by path, of the ledger; ``amended``: the check sums that a repair has changed."""
+
+    files: dict[str, File]
+    amended: dict[str, Part]
+
+    def as_they_are(self, files: Sequence[File]) -> list[File]:
+        return [File(file.name, tuple(amend.apply(file.parts, self.amended))) for file in files]
+
+
 def compact(store: Store, job: Job, *, now_ms: int | None = None) -> list[Outcome]:
     """Every directory of the job that there was something to say of. An error of one does not stop the others."""
     now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     outcomes: list[Outcome] = []
     with ThreadPoolExecutor(THREADS, thread_name_prefix="compact") as pool:
+        amended = amend.read(store, job.topic, job.topic_id)
         for place in job.places:
             compacted = records.hours(store, job.topic, job.topic_id, place)
             spots = [Spot(job.topic, job.topic_id, place, hour, job.window_ms) for hour in _hours(store, job, place)]
-            known = _known(store, job, place, spots, pool)
+            known = _known(store, job, place, spots, pool, amended)
             for spot in spots:
                 one = Outcome(spot)
                 try:
-                    _one(store, job, one, known, spot.hour in compacted, now)
+                    _one(store, job, one, Known(known, amended), spot.hour in compacted, now)
                 except LogflumeError as error:
                     log.warning("not compacted", path=spot.directory, error=str(error))
                     one.state, one.error = "failed", error
@@ -96,8 +110,10 @@ def _hours(store: Store, job: Job, place: Place) -> Iterator[int]:
                 yield hour
 
 
-def _known(store: Store, job: Job, place: Place, spots: Sequence[Spot], pool: Executor) -> dict[str, File]:
-    """Path → what the ledger says of it, for directories with something to merge."""
+def _known(
+    store: Store, job: Job, place: Place, spots: Sequence[Spot], pool: Executor, amended: dict[str, Part]
+) -> dict[str, File]:
+    """Path → what the ledger, or a repair since, says of it, for directories with something to merge."""
     if place is Place.HOUR:
         return {}
     paths = []
@@ -105,7 +121,7 @@ def _known(store: Store, job: Job, place: Place, spots: Sequence[Spot], pool: Ex
         if len(names) > 1 or job.wish.rewrite:
             paths += [f"{spot.directory}/{name}" for name in names]
     found = parts_of(store, job.topic, job.topic_id, paths, pool) if paths else {}
-    return {path: File(path.rsplit("/", 1)[1], (part,)) for path, part in found.items()}
+    return {path: File(path.rsplit("/", 1)[1], tuple(amend.apply([part], amended))) for path, part in found.items()}
 
 
 def _names(store: Store, spot: Spot) -> list[str]:
@@ -124,7 +140,7 @@ def _belongs(spot: Spot, status: FileStatus) -> bool:
 # -- one directory --------------------------------------------------------------------------------
 
 
-def _one(store: Store, job: Job, one: Outcome, known: dict[str, File], has_record: bool, now: int) -> None:
+def _one(store: Store, job: Job, one: Outcome, known: Known, has_record: bool, now: int) -> None:
     spot = one.spot
     last = records.newest(store, spot) if has_record else None
     if last is not None and not job.dry_run:
@@ -174,22 +190,22 @@ def put(store: Store, wanted: Record) -> Record:
     return records.read(store, spot, wanted.number) or wanted
 
 
-def _sources(store: Store, one: Outcome, last: Record | None, known: dict[str, File]) -> tuple[list[File], Plan | None]:
+def _sources(store: Store, one: Outcome, last: Record | None, known: Known) -> tuple[list[File], Plan | None]:
     """Files that may be merged with each other, and the manifest of an hour."""
     spot = one.spot
     there = {status.name: status for status in store.list(f"{store.root}/{spot.directory}")}
     if spot.place is Place.HOUR:
         manifest = _manifest(store, spot, there)
         return (list(manifest.files), manifest) if manifest is not None else ([], None)
-    made = {file.name: file for file in last.files} if last is not None else {}
+    made = {file.name: file for file in known.as_they_are(last.files)} if last is not None else {}
     files = []
     for name in sorted(there):
         if not _belongs(spot, there[name]):
             continue
-        file = made.get(name) or known.get(f"{spot.directory}/{name}")
+        file = made.get(name) or known.files.get(f"{spot.directory}/{name}")
         if file is not None and file.size == there[name].length:
             files.append(file)
-        elif known:
+        elif known.files:
             one.unknown.append(name)
     return files, None
 

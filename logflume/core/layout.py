@@ -20,6 +20,7 @@ underscore, so a topic called ``_late`` would be the one collision: such names a
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ INCOMPLETE = "_INCOMPLETE"
 LATE_ROOT = "_late"
 QUARANTINE_ROOT = "_quarantine"
 LEDGER_ROOT = "_logflume"
+#: how the names of whole files begin that a repair has uploaded
+REPAIRED = "repair-"
 
 _FORMATS = {"json": "json", "text": "txt"}
 _CODECS = {"gzip": ".gz", "zstd": ".zst", "none": ""}
@@ -254,6 +257,11 @@ def parse_reinjected_name(name: str) -> tuple[int, int] | None:
     """(partition, first offset); None for any other file."""
     match = _REINJECTED.fullmatch(name)
     return (int(match[1]), int(match[2])) if match else None
+
+
+def repaired_name(path: str, unique: str = "") -> str:
+    """In a topic's tmp: the whole file that a repair will put at ``path``; without ``unique``, how such names begin."""
+    return f"{REPAIRED}{hashlib.sha256(path.encode()).hexdigest()[:16]}-{unique}"
 
 
 def reinjections_directory(topic: str, topic_id: str) -> str:

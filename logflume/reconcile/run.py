@@ -22,7 +22,7 @@ from logflume.errors import Refused
 from logflume.kafka.topics import Topics
 from logflume.log import get
 from logflume.reconcile import checkpoint, orphans, roots
-from logflume.reconcile.findings import Finding, What, backfills, exit_code
+from logflume.reconcile.findings import Finding, Mend, What, backfills, exit_code
 from logflume.reconcile.kafka import compare
 from logflume.reconcile.look import Counted
 from logflume.reconcile.repair import Repair
@@ -134,6 +134,7 @@ def _left_behind(run: Run, store: Store, checks: Sequence[TopicCheck], now_ms: i
     found: list[Finding] = []
     older_than = now_ms - run.options.grace_ms
     for check in checks:
+        is_whole = not any(finding.mend is Mend.BACKFILL for finding in check.findings)
         for walk in check.walks:
             chains = list(walk.chains.values())
             decided = [one for chain in chains for parts in chain.parts.values() for one in parts]
@@ -142,7 +143,7 @@ def _left_behind(run: Run, store: Store, checks: Sequence[TopicCheck], now_ms: i
                 lambda c, n=needed: orphans.left_uploads(store, c, n, older_than), chains
             ):
                 found += chain_found
-            found += orphans.left_of_finishing(store, walk, older_than)
+            found += orphans.left_of_finishing(store, walk, older_than, is_whole=is_whole)
     try:
         found += orphans.left_spools(spooldir.left(Path(run.config.daemon.spool)))
     except (Refused, PermissionError) as error:

@@ -139,10 +139,6 @@ def test_the_commands_that_reconcile_prints_do_it(scene: Scene, tree: Path) -> N
     check(scene, tree, crashed=False)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="known defect: killed while it has taken an hour's marker away, the next run may leave the hour unmarked",
-)
 def test_killed_at_any_moment_and_run_again_it_completes(scene: Scene, tree: Path) -> None:
     rng = random.Random(11)
     before = files(tree)

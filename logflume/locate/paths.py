@@ -10,9 +10,11 @@ from logflume.core import layout
 from logflume.core.ledger import Part
 from logflume.errors import Missing, UsageError
 from logflume.finish.plan import Plan
+from logflume.locate import compacted
 from logflume.locate.plan import Answer, Fate
-from logflume.locate.run import locate_offset, read_manifest, topic_ids
+from logflume.locate.run import locate_offset, read_manifest, topic_ids, window_of
 from logflume.model import Kind, PartitionId
+from logflume.quarantine import reinject
 from logflume.store.base import Store
 
 _TREES = {layout.LATE_ROOT: Kind.LATE, layout.QUARANTINE_ROOT: Kind.QUARANTINE}
@@ -107,7 +109,7 @@ def locate_file(store: Store, path: str, config: TopicConfig | None = None) -> d
         names = names[1:]
     topic, directory, name = names[0], "/".join(names[1:-1]), names[-1]
     try:
-        layout.parse_hour_directory(directory)
+        hour = layout.parse_hour_directory(directory)
     except ValueError:
         raise UsageError(f"{path}: not a path of this layout", hint="TOPIC/dt=…/hour=…/NAME below the root") from None
     body |= {"tree": kind.value, "topic": topic}
@@ -115,6 +117,12 @@ def locate_file(store: Store, path: str, config: TopicConfig | None = None) -> d
     if part is not None:
         return body | _part_file(store, topic, part, path, config)
     marker, manifest = read_manifest(store, path.rsplit("/", 1)[0])
+    if layout.parse_compacted_name(name) is not None or layout.parse_replaced_name(name) is not None:
+        made = _compacted_file(store, topic, kind, hour, name)
+        if made is not None:
+            return body | {"marker": marker} | made
+    if layout.parse_reinjected_name(name) is not None:
+        return body | _reinjected_file(store, topic, path)
     if manifest is None:
         return body | {"is": "unknown", "why": "no decision names it, and its hour has no marker"}
     return body | _finished(manifest, name, marker)
@@ -129,6 +137,38 @@ def _finished(manifest: Plan, name: str, marker: str) -> dict[str, Any]:
         return found | {"is": "unknown", "why": f"its hour has {marker}, which does not name it"}
     found |= {"is": "finished", "decided_bytes": file.size, "parts": [_part(part) for part in file.parts]}
     return found | {"why": f"merged of {len(file.parts)} decided parts, named by {marker}"}
+
+
+def _compacted_file(store: Store, topic: str, kind: Kind, hour: int, name: str) -> dict[str, Any] | None:
+    """A file that a compaction made, or copied and keeps for a while."""
+    ids = topic_ids(store, topic)
+    found = compacted.explained(store, topic, ids, kind, hour, window_of(store, topic, ids[-1]), name)
+    if found is None:
+        return None
+    topic_id, record, file = found
+    made = next((made for made in record.made if file in made.sources), None)
+    if made is not None:
+        why = f"part of {made.name} by compaction {record.number}, and not needed any more once that is there"
+    else:
+        why = f"merged of {len(file.parts)} decided parts, as compaction {record.number} and those before say"
+    return {
+        "topic_id": topic_id,
+        "is": "compacted" if made is None else "replaced",
+        "decided_bytes": file.size,
+        "parts": [_part(part) for part in file.parts],
+        "why": why,
+    }
+
+
+def _reinjected_file(store: Store, topic: str, path: str) -> dict[str, Any]:
+    """A late file of records that were quarantined once."""
+    for topic_id in reversed(topic_ids(store, topic)):
+        record = reinject.find(store, topic, topic_id, path)
+        if record is not None:
+            number, file = record
+            why = f"{file['count']} records that were quarantined, run again by 'logflume quarantine', record {number}"
+            return {"topic_id": topic_id, "is": "reinjected", "decided_bytes": file["bytes"], "why": why}
+    return {"is": "unknown", "why": "no decision names it"}
 
 
 def _part_file(

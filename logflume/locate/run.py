@@ -15,6 +15,7 @@ from logflume.core.ledger import Closing, Entry, Head, Part
 from logflume.errors import LedgerError, Missing, UsageError
 from logflume.finish import plan as plans
 from logflume.finish.plan import Plan
+from logflume.locate import compacted
 from logflume.locate.plan import (
     Answer,
     Fate,
@@ -83,6 +84,12 @@ def topic_ids(store: Store, topic: str) -> list[str]:
     if not dated:
         raise UsageError(f"topic {topic!r} has no ledger below {store.url}", hint="'logflume status' names the topics")
     return [name for _, name in sorted(dated)]
+
+
+def window_of(store: Store, topic: str, topic_id: str) -> int:
+    """Length of the topic's hours in ms, as its newest entries have it."""
+    heads = (commit.read_head(store, pid) for pid in commit.chains(store, topic, topic_id))
+    return next(head.state.window_ms for head in heads if head is not None)
 
 
 # -- an offset ------------------------------------------------------------------------------------
@@ -175,7 +182,9 @@ def place_of(store: Store, pid: PartitionId, part: Part, window_ms: int) -> Plac
     if part.kind is Kind.HOUR:
         plan = manifest or _read_plan(store, pid, part.hour, window_ms)
         found = place_in(plan, part) if plan is not None else None
-        if found is not None and _is_file(store, f"{directory}/{found[0]}"):
+        # by a plan, concat may not have come so far yet
+        least = 0 if found is None or manifest is not None else found[1] + part.size
+        if found is not None and _is_file(store, f"{directory}/{found[0]}", least):
             shown = Shown.HIDDEN if found[0].startswith("_") else Shown.VISIBLE
             return Place(f"{directory}/{found[0]}", shown, found[1], part.size, marker)
     name = part.path.rsplit("/", 1)[1]
@@ -183,14 +192,18 @@ def place_of(store: Store, pid: PartitionId, part: Part, window_ms: int) -> Plac
         if _is_file(store, path):
             shown = Shown.HIDDEN if path.rsplit("/", 1)[1].startswith("_") else Shown.VISIBLE
             return Place(path, shown, 0, part.size, marker)
+    made = compacted.file_of(store, pid, part, window_ms)
+    if made is not None:
+        shown = Shown.HIDDEN if made[0].name.startswith("_") else Shown.VISIBLE
+        return Place(f"{directory}/{made[0].name}", shown, made[1], part.size, marker)
     if _is_file(store, part.tmp):
         return Place(part.tmp, Shown.TMP, 0, part.size, marker)
     return Place(part.path, Shown.MISSING, 0, part.size, marker)
 
 
-def _is_file(store: Store, path: str) -> bool:
+def _is_file(store: Store, path: str, least_bytes: int = 0) -> bool:
     status = store.stat(f"{store.root}/{path}")
-    return status is not None and not status.is_dir
+    return status is not None and not status.is_dir and status.length >= least_bytes
 
 
 def read_manifest(store: Store, directory: str) -> tuple[str, Plan | None]:

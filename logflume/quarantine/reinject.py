@@ -72,19 +72,37 @@ class Result:
 
 def newest(store: Store, topic: str, topic_id: str) -> Record | None:
     """The newest record; None where nothing was run again yet. Raises LedgerError."""
-    directory = f"{store.root}/{layout.reinjections_directory(topic, topic_id)}"
-    numbers = [layout.parse_compaction_name(status.name) for status in store.list(directory)]
-    number = max((number for number in numbers if number is not None), default=None)
-    if number is None:
-        return None
+    number = max(numbers(store, topic, topic_id), default=None)
+    return None if number is None else read(store, topic, topic_id, number)
+
+
+def numbers(store: Store, topic: str, topic_id: str) -> list[int]:
+    """Of the records that are there; one call."""
+    found = store.list(f"{store.root}/{layout.reinjections_directory(topic, topic_id)}")
+    named = [layout.parse_compaction_name(status.name) for status in found]
+    return sorted(number for number in named if number is not None)
+
+
+def read(store: Store, topic: str, topic_id: str, number: int) -> Record:
+    """Raises LedgerError, Missing."""
+    path = f"{store.root}/{layout.reinjections_directory(topic, topic_id)}/{number:06d}.json"
     try:
-        body = json.loads(store.read(f"{directory}/{number:06d}.json"))
+        body = json.loads(store.read(path))
         if body["v"] != FORMAT:
             raise LedgerError(f"the record has format {body['v']!r}, and this program knows {FORMAT}")
         done = {int(partition): ledger.unpack(text) for partition, text in body["done"].items()}
         return Record(number, tuple(body["files"]), done)
     except (ValueError, KeyError, TypeError) as error:
-        raise LedgerError(f"{directory}/{number:06d}.json cannot be read: {error}") from error
+        raise LedgerError(f"{path} cannot be read: {error}") from error
+
+
+def find(store: Store, topic: str, topic_id: str, path: str) -> tuple[int, dict[str, Any]] | None:
+    """The record that wrote a file, by its number, and what it says of it."""
+    for number in reversed(numbers(store, topic, topic_id)):
+        for file in read(store, topic, topic_id, number).files:
+            if file["path"] == path:
+                return number, file
+    return None
 
 
 def explains(record: Record | None, name: str) -> bool:

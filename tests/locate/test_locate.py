@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from logflume.compact.record import Place
+from logflume.compact.run import compact
 from logflume.core import layout, ledger
 from logflume.core.ledger import Entry, Head, Part
 from logflume.errors import UsageError
@@ -18,7 +22,12 @@ from logflume.locate.plan import Fate, Shown
 from logflume.locate.run import locate_offset, topic_ids
 from logflume.model import HOUR_MS, Kind, OffsetSet, PartitionId
 from logflume.reconcile.accept import accept_gap
-from logflume.store import open_store
+from logflume.store import Store, open_store
+from logflume.store.local import LocalStore
+from tests.compact.faults import Concats, Died, copies, dying
+from tests.compact.test_compact import job, written
+from tests.quarantine.test_quarantine import again
+from tests.quarantine.test_quarantine import written as with_bad_times
 from tests.reconcile import bulk
 from tests.reconcile.tree import FIRST_HOUR, TOPIC, Tree, configuration
 
@@ -203,3 +212,75 @@ def _entry(head: Head, n: int) -> Entry:
     part = Part(Kind.HOUR, hour, path, "tmp", 1, 1, 10, "", OffsetSet.run(first, first + 10), hour, hour + 9)
     closed = bulk.closing(head.state, hour, part) if n % PER_HOUR == PER_HOUR - 1 else ()
     return replace(bulk.decided(head, part, closed, n), closed=closed)
+
+
+# -- after a compaction ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", Place)
+def test_each_offset_is_found_in_what_a_compaction_made_of_its_file(tmp_path: Path, place: Place) -> None:
+    tree = written(tmp_path, place)
+    assert compact(tree.store, job(place))
+    made = 0
+    for ingest in tree.ingests:
+        for offset, (kind, _) in ingest.fates.items():
+            if offset >= ingest.head.state.committed:
+                continue
+            answer = locate_offset(tree.store, ingest.pid, offset, tree.topic)
+            assert answer.place is not None
+            assert answer.place.shown is not Shown.MISSING
+            data = tree.path(answer.place.path).read_bytes()[answer.place.start :][: answer.place.size]
+            wanted = b'"offset":%d,' if kind is Kind.QUARANTINE else b'"%d:%%d"' % ingest.pid.partition
+            assert gzip.decompress(data).count(wanted % offset) == 1
+            made += layout.parse_compacted_name(answer.place.path.rsplit("/", 1)[1]) is not None
+    assert made > 0
+
+
+@pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
+@pytest.mark.parametrize("place", [Place.HOUR, Place.LATE])
+def test_while_a_compaction_is_at_it_every_offset_is_found(
+    tmp_path: Path, place: Place, opened: Callable[[str], Store]
+) -> None:
+    tree = written(tmp_path / "a", place)
+    make = copies(tree.store, tmp_path, opened)
+    kinds = {Place.HOUR: Kind.HOUR, Place.LATE: Kind.LATE}
+    wanted = [
+        (ingest, offset)
+        for ingest in tree.ingests
+        for offset, fate in ingest.fates.items()
+        if fate == (kinds[place], FIRST_HOUR) and offset < ingest.head.state.committed
+    ]
+    for at in itertools.count():
+        store = make()
+        try:
+            compact(dying(store, at), replace(job(place), until_ms=FIRST_HOUR + HOUR_MS))
+        except Died:
+            for ingest, offset in wanted:
+                answer = locate_offset(store, ingest.pid, offset, tree.topic)
+                assert answer.place is not None
+                path = Path(store.root, answer.place.path)
+                data = path.read_bytes()[answer.place.start :][: answer.place.size]
+                assert gzip.decompress(data).count(b'"%d:%d"' % (ingest.pid.partition, offset)) == 1, (at, answer)
+        else:
+            assert at >= 4
+            return
+
+
+@pytest.mark.parametrize("place", Place)
+def test_a_file_that_a_compaction_made_is_told_with_its_parts(tmp_path: Path, place: Place) -> None:
+    tree = written(tmp_path, place)
+    directory = next(one for one in compact(tree.store, job(place))).spot.directory
+    found = {
+        path.name: locate_file(tree.store, f"{directory}/{path.name}")["is"] for path in tree.path(directory).iterdir()
+    }
+    assert {kind for name, kind in found.items() if layout.parse_compacted_name(name)} == {"compacted"}
+    assert {kind for name, kind in found.items() if layout.parse_replaced_name(name) is not None} == {"replaced"}
+    assert "unknown" not in found.values()
+
+
+def test_a_file_of_reinjected_records_is_told(tmp_path: Path) -> None:
+    tree = with_bad_times(tmp_path)
+    path = again(tree.store, tree).files[-1]
+    told = locate_file(tree.store, path)
+    assert (told["is"], told["bytes"]) == ("reinjected", told["decided_bytes"])
+    assert "2 records that were quarantined" in told["why"]

@@ -44,6 +44,7 @@ _TREES = {"hours": Place.HOUR, "appended": Place.APPENDED, "late": Place.LATE, "
     "--target-bytes", type=jobs.size, metavar="SIZE", help="Size of a file.  [default: target_bytes of the topic]"
 )
 @click.option("--files", type=click.IntRange(1), metavar="K", help="Exactly so many files in each directory.")
+@click.option("--split", is_flag=True, help="Also cut files that are larger than --target-bytes; they are copied.")
 @click.option("--rewrite", is_flag=True, help="Copy every file, also single ones: what concat left has small blocks.")
 @click.option(
     "--grace",
@@ -66,19 +67,24 @@ def command(
     until: int | None,
     target_bytes: int | None,
     files: int | None,
+    split: bool,
     rewrite: bool,
     grace: int,
     dry_run: bool,
     deadline: int,
     as_json: bool,
 ) -> None:
-    """Merge the small files of finished hours, and of the late and quarantine trees.
+    """Merge, or cut, the files of finished hours and of the late and quarantine trees.
 
     Files of one directory become fewer, by concat where the store has it (no byte is copied), else by copying
-    bytes; nothing is compressed anew, and no file is split. Which files became which is recorded beside the
-    ledger before anything changes, so 'logflume reconcile' goes on to prove every offset. A run that was killed
-    is completed by the next one, and a second run finds nothing to do. Safe beside a running daemon; one run at
-    a time, and none beside 'logflume reconcile' on the same host.
+    bytes. Nothing is compressed anew. Which files became which is recorded beside the ledger before anything
+    changes, so 'logflume reconcile' goes on to prove every offset. A run that was killed is completed by the
+    next one, and a second run finds nothing to do. Safe beside a running daemon; one run at a time, and none
+    beside 'logflume reconcile' on the same host.
+
+    With --split, or --files above the present number, files are also cut, by copying: between the parts that
+    they are made of (one partition's records of at most roll_every and roll_bytes). A part itself is never cut:
+    a directory that is made of fewer parts than --files asks for is left as it is, and named.
 
     What readers see: in an hour the marker is taken away first and put again, with the new names, at the end, so
     a job that asks for it waits. In the late and quarantine trees a listing has each record once at every moment
@@ -100,6 +106,7 @@ def command(
     Examples:
       logflume compact -c logflume.toml
       logflume compact -c logflume.toml --tree hours --from 2026-11-22T00 --to 2026-11-23T00 --files 1
+      logflume compact -c logflume.toml --tree hours --from 2026-11-22T07 --split --target-bytes 64MiB
       logflume compact -c logflume.toml --tree hours --rewrite --topic app --from 2026-11-22T07 --dry-run
       logflume compact -c logflume.toml --json | jq '.directories[] | select(.state == "failed")'
     """
@@ -112,7 +119,7 @@ def command(
         jobs.job("compact", deadline, root=store.url, trees=trees, dry_run=dry_run) as result,
     ):
         for topic in _topics(settings, store, only):
-            wish = Wish(target_bytes or topic.target_bytes, files, rewrite)
+            wish = Wish(target_bytes or topic.target_bytes, files, rewrite, split)
             for topic_id in topic.ids:
                 outcomes += compact(
                     store,

@@ -5,7 +5,8 @@
 3. in an hour: the new manifest is put as its plan, so that a finisher which comes by does the same as we; then the
    marker is taken away. Whoever waits for it waits.
 4. the files. By concat: the first file gets the new name, then the others are appended to it, one transaction for
-   some 300 of them. By copying: each source is hidden as ``_replaced-…``, then the copy is shown.
+   some 300 of them. By copying, as files are that are cut: each source is hidden as ``_replaced-…``, then the copy
+   is shown.
 5. in an hour: the marker with the new manifest, and the plan goes.
 6. after the grace period the replaced files are removed, by a later run.
 
@@ -13,7 +14,8 @@ What a job sees that lists the directory, then reads. One that asks for ``_SUCCE
 job that asked before step 3 and reads after it: the names it has are gone, so it fails, and is right when it is
 repeated. Files that were open already can be read to their end. In the late and quarantine trees there is no
 marker: while concat is at it, each listing has every record exactly once; while files are copied a listing may
-miss those of one new file for the moment of its renames, and never has a record twice. A job that lists between the
+miss those of one new file (of one old file, where it is cut) for the moment of its renames, and never has a record
+twice. A job that lists between the
 renaming of the first file and the concat, and has read all others before the concat comes, would read them again in the
 first: two calls that follow each other at once lie between, unless this process is stopped there.
 """
@@ -21,16 +23,21 @@ first: two calls that follow each other at once lie between, unless this process
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import uuid
+from collections.abc import Sequence
+from pathlib import Path
 
 from logflume.compact.record import Made, Record
 from logflume.core import layout
 from logflume.errors import Busy, Exists, Missing, Stopped, StoreError, Unreachable
 from logflume.finish import plan as plans
 from logflume.finish import run
-from logflume.finish.plan import Plan
+from logflume.finish.plan import File, Plan
 from logflume.store.base import Store
 
+#: of a file that is cut, read at once
+CHUNK_BYTES = 8 << 20
 #: how often a call is tried again that somebody else's call came before
 LOOKS = 5
 _HINT = "someone else wrote or removed it; run 'logflume reconcile'"
@@ -154,20 +161,43 @@ def _concat(store: Store, directory: str, made: Made) -> None:
 def _copy(store: Store, record: Record, made: Made, there: dict[str, int]) -> str:
     """Step 2; returns where the copy is."""
     spot = record.spot
-    directory = f"{store.root}/{spot.directory}"
-    paths = []
-    for source in made.sources:
-        names = (source.name, layout.replaced_name(record.number, source.name))
-        found = next((name for name in names if there.get(name) == source.size), None)
-        if found is None:
-            raise Stopped(f"{spot.directory}/{source.name} is not there with {source.size} bytes", hint=_HINT)
-        paths.append(f"{directory}/{found}")
+    sources = [(f"{store.root}/{spot.directory}/{_name_of(record, source, there)}", source) for source in made.sources]
     tmp = f"{store.root}/{layout.topic_directory(spot.topic, spot.topic_id)}/tmp/{uuid.uuid4().hex}"
-    length = store.join(paths, tmp)
-    if length != made.size:
-        raise StoreError(f"joining {made.name} gave {length} bytes instead of {made.size}")
+    if any(record.whole(source) != source for source in made.sources):
+        _copy_pieces(store, record, sources, tmp)
+    else:
+        length = store.join([path for path, _ in sources], tmp)
+        if length != made.size:
+            raise StoreError(f"joining {made.name} gave {length} bytes instead of {made.size}")
     _verify(store, tmp, made)
     return tmp
+
+
+def _name_of(record: Record, source: File, there: dict[str, int]) -> str:
+    """Under which name a source is there now."""
+    size = record.whole(source).size
+    names = (source.name, layout.replaced_name(record.number, source.name))
+    found = next((name for name in names if there.get(name) == size), None)
+    if found is None:
+        raise Stopped(f"{record.spot.directory}/{source.name} is not there with {size} bytes", hint=_HINT)
+    return found
+
+
+def _copy_pieces(store: Store, record: Record, sources: Sequence[tuple[str, File]], tmp: str) -> None:
+    """By way of the local disk: a store copies whole files only."""
+    with tempfile.TemporaryDirectory(prefix="logflume-compact-") as folder:
+        local = Path(folder, "file")
+        with local.open("wb") as target:
+            for path, source in sources:
+                at = record.whole(source).start_of(source.parts[0])
+                left = source.size
+                while left > 0:
+                    data = store.read(path, at, min(left, CHUNK_BYTES))
+                    if not data:
+                        raise Stopped(f"{path} ends before a part of it", hint=_HINT)
+                    target.write(data)
+                    at, left = at + len(data), left - len(data)
+        store.upload(local, tmp)
 
 
 def _verify(store: Store, path: str, made: Made) -> None:

@@ -2,56 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from logflume.compact.record import Made, Place, Record, Spot
 from logflume.core import layout
+from logflume.errors import UsageError
 from logflume.finish.plan import File, Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """``files``: so many exactly, else files of about ``target_bytes``; ``rewrite``: copy each, so that its blocks
-    are large.
+    are large; ``split``: cut files that are too large, between the parts that they are made of.
     """
 
     target_bytes: int
     files: int | None = None
     rewrite: bool = False
+    split: bool = False
 
 
 def make_record(
     spot: Spot, number: int, at: int, files: Sequence[File], wish: Wish, *, manifest: Plan | None, can_concat: bool
 ) -> Record | None:
-    """None where everything is as it is wished already. ``manifest``: of the hour, whose files these are."""
-    groups = _group(sorted(files, key=_order), wish)
-    changed = [group for group in groups if len(group) > 1 or wish.rewrite]
+    """None where everything is as it is wished already. ``manifest``: of the hour, whose files these are.
+
+    Raises UsageError where the files cannot be cut into as many as are wished.
+    """
+    whole = {file.name: file for file in files}
+    cut = wish.split or (wish.files is not None and 0 < len(files) < wish.files)
+    groups = _cut(spot, files, wish) if cut else _group(sorted(files, key=_order), wish)
+    changed = [group for group in groups if _changes(group, whole, wish)]
     if not changed:
         return None
-    made = tuple(
-        Made(
-            layout.CompactedName(spot.topic, number, index, len(changed), spot.place is Place.APPENDED).file_name(
-                extension(group[0])
-            ),
-            tuple(group),
-        )
-        for index, group in enumerate(changed)
-    )
-    by_first = {one.sources[0].name: one.file for one in made}
-    after = tuple(by_first.get(group[0].name, group[0]) for group in groups)
+    ext, appended = extension, spot.place is Place.APPENDED
+    names = [layout.CompactedName(spot.topic, number, index, len(changed), appended) for index in range(len(changed))]
+    made = [Made(name.file_name(ext(group[0])), tuple(group)) for name, group in zip(names, changed, strict=True)]
+    left = iter(made)
+    after = tuple(next(left).file if _changes(group, whole, wish) else group[0] for group in groups)
     # a file that finishing or the daemon named needs no record
-    kept = tuple(file for file in after if file not in by_first.values() and layout.parse_compacted_name(file.name))
+    kept = tuple(file for file in after if file.name in whole and layout.parse_compacted_name(file.name))
+    pieces = {source.name for one in made for source in one.sources if source != whole[source.name]}
     return Record(
         spot=spot,
         number=number,
         at=at,
-        copy=wish.rewrite or not can_concat,
-        made=made,
+        copy=wish.rewrite or bool(pieces) or not can_concat,
+        made=tuple(made),
         kept=() if manifest is not None else kept,
         # merged by now, whatever it was when it was finished
         manifest=None if manifest is None else replace(manifest, files=after, reveal="complete"),
+        cut=tuple(whole[name] for name in sorted(pieces)),
     )
+
+
+def _changes(group: Sequence[File], whole: Mapping[str, File], wish: Wish) -> bool:
+    return len(group) > 1 or wish.rewrite or group[0] != whole[group[0].name]
+
+
+def _cut(spot: Spot, files: Sequence[File], wish: Wish) -> list[list[File]]:
+    """Groups of pieces: a piece is a file, or some parts of it that follow each other."""
+    # by part, whatever file has it: so a second run comes to the same groups
+    pieces = sorted((File(file.name, (part,)) for file in files for part in file.parts), key=_order)
+    if wish.files is not None and len({extension(piece) for piece in pieces}) > 1:
+        raise UsageError(f"{spot.directory} has files of several formats, which are not mixed")
+    if wish.files is not None and len(pieces) < wish.files:
+        raise UsageError(
+            f"{spot.directory} cannot be cut into {wish.files} files: it is made of {len(pieces)} parts, and a part is "
+            "never cut, since nothing is compressed anew",
+            hint=f"--files {len(pieces)} at most; smaller parts come with a smaller roll_bytes or roll_every",
+        )
+    places = {(file.name, part.path): i for file in files for i, part in enumerate(file.parts)}
+    return [_joined(group, places) for group in _group(pieces, wish)]
+
+
+def _joined(pieces: Sequence[File], places: Mapping[tuple[str, str], int]) -> list[File]:
+    """Pieces that follow each other in one file are one."""
+    joined: list[File] = []
+    for piece in pieces:
+        at = places[piece.name, piece.parts[0].path]
+        if joined and joined[-1].name == piece.name and places[piece.name, joined[-1].parts[-1].path] + 1 == at:
+            joined[-1] = File(piece.name, joined[-1].parts + piece.parts)
+        else:
+            joined.append(piece)
+    return joined
 
 
 def _order(file: File) -> tuple[int, int]:

@@ -60,7 +60,7 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A file to be made of others, in order."""
+    """A file to be made of others, in order. A source may be a piece of a file: some of its parts."""
 
     name: str
     sources: tuple[File, ...]
@@ -77,7 +77,8 @@ class Made:
 @dataclass(frozen=True, slots=True)
 class Record:
     """``copy``: by copying; else by concat. ``kept``: files that earlier compactions made and that stay.
-    ``manifest``: what the hour's marker says afterwards. ``at``: the wall clock in ms.
+    ``manifest``: what the hour's marker says afterwards. ``at``: the wall clock in ms. ``cut``: files of which the
+    sources are pieces.
     """
 
     spot: Spot
@@ -87,6 +88,11 @@ class Record:
     made: tuple[Made, ...]
     kept: tuple[File, ...] = ()
     manifest: Plan | None = None
+    cut: tuple[File, ...] = ()
+
+    def whole(self, source: File) -> File:
+        """The file that a source is, or is a piece of."""
+        return next((file for file in self.cut if file.name == source.name), source)
 
     @property
     def files(self) -> list[File]:
@@ -113,6 +119,7 @@ def encode(record: Record) -> bytes:
             for made in record.made
         ],
         "kept": [_file_json(file) for file in record.kept],
+        "cut": [_file_json(file) for file in record.cut],
         "manifest": None if record.manifest is None else json.loads(plans.encode(record.manifest)),
     }
     return json.dumps(body, indent=1).encode() + b"\n"
@@ -147,6 +154,7 @@ def decode(data: bytes) -> Record:
                 Made(made["name"], tuple(_file(source) for source in made["sources"])) for made in body["files"]
             ),
             kept=tuple(_file(file) for file in body["kept"]),
+            cut=tuple(_file(file) for file in body["cut"]),
             manifest=None if manifest is None else plans.decode(json.dumps(manifest).encode()),
         )
     except (ValueError, KeyError, TypeError) as error:

@@ -118,7 +118,7 @@ def _known(
         return {}
     paths = []
     for spot, names in zip(spots, pool.map(lambda spot: _names(store, spot), spots), strict=True):
-        if len(names) > 1 or job.wish.rewrite:
+        if len(names) > 1 or job.wish.rewrite or (job.wish.files or 1) > 1:
             paths += [f"{spot.directory}/{name}" for name in names]
     found = parts_of(store, job.topic, job.topic_id, paths, pool) if paths else {}
     return {path: File(path.rsplit("/", 1)[1], tuple(amend.apply([part], amended))) for path, part in found.items()}
@@ -157,7 +157,7 @@ def _one(store: Store, job: Job, one: Outcome, known: Known, has_record: bool, n
     if wanted is None or (job.wish.rewrite and last is not None and last.copy and _same(last, wanted)):
         return
     one.before = len(files)
-    one.after = one.before - sum(len(made.sources) - 1 for made in wanted.made)
+    one.after = one.before + len(wanted.made) - len({source.name for made in wanted.made for source in made.sources})
     one.bytes = sum(made.size for made in wanted.made)
     one.copied = wanted.copy
     if job.dry_run:

@@ -44,6 +44,15 @@ class File:
     def size(self) -> int:
         return sum(part.size for part in self.parts)
 
+    def start_of(self, part: Part) -> int:
+        """Where a part begins in it, in bytes. Raises ValueError where it has none of this path."""
+        at = 0
+        for one in self.parts:
+            if one.path == part.path:
+                return at
+            at += one.size
+        raise ValueError(f"{self.name} has no part {part.path}")
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -23,9 +23,9 @@ def file_of(store: Store, pid: PartitionId, part: Part, window_ms: int) -> tuple
     if record is None:
         return None
     for file, names in _files(record):
-        start = _start_in(file, part)
-        if start is None:
+        if all(one.path != part.path for one in file.parts):
             continue
+        start = file.start_of(part)
         for name in names:
             status = store.stat(f"{store.root}/{spot.directory}/{name}")
             # one that concat is at may not have it yet
@@ -60,13 +60,4 @@ def _files(record: Record) -> Iterator[tuple[File, list[str]]]:
         yield file, [file.name]
     for made in record.made:
         for source in made.sources:
-            yield source, [source.name, layout.replaced_name(record.number, source.name)]
-
-
-def _start_in(file: File, part: Part) -> int | None:
-    start = 0
-    for one in file.parts:
-        if one.path == part.path:
-            return start
-        start += one.size
-    return None
+            yield record.whole(source), [source.name, layout.replaced_name(record.number, source.name)]

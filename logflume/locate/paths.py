@@ -146,14 +146,14 @@ def _compacted_file(store: Store, topic: str, kind: Kind, hour: int, name: str) 
     if found is None:
         return None
     topic_id, record, file = found
-    made = next((made for made in record.made if file in made.sources), None)
-    if made is not None:
-        why = f"part of {made.name} by compaction {record.number}, and not needed any more once that is there"
+    made = [made.name for made in record.made if any(source.name == file.name for source in made.sources)]
+    if made:
+        why = f"now in {', '.join(made)}, by compaction {record.number}: kept for readers that have it open"
     else:
         why = f"merged of {len(file.parts)} decided parts, as compaction {record.number} and those before say"
     return {
         "topic_id": topic_id,
-        "is": "compacted" if made is None else "replaced",
+        "is": "replaced" if made else "compacted",
         "decided_bytes": file.size,
         "parts": [_part(part) for part in file.parts],
         "why": why,

@@ -86,7 +86,7 @@ def _unfold_begun(record: Record, made: Made, files: dict[str, FileStatus]) -> N
     for source in made.sources:
         size += source.size
         there = files.get(source.name) or files.get(layout.replaced_name(record.number, source.name))
-        if (length in prefix and size <= length) or (there is not None and there.length == source.size):
+        if (length in prefix and size <= length) or (there is not None and there.length == record.whole(source).size):
             _show(source, files)
 
 

@@ -229,6 +229,10 @@ def _clean(store: Store, job: Job, last: Record, now: int) -> int:
         if number is None or number > last.number:
             continue
         by = last if number == last.number else records.read(store, last.spot, number)
-        if by is not None and now - by.at >= job.grace_ms:
+        own = by is not None and any(
+            status.name == layout.replaced_name(number, source.name) for made in by.made for source in made.sources
+        )
+        # another id of the topic may have files there, which are not ours to judge
+        if own and by is not None and now - by.at >= job.grace_ms:
             removed += store.delete(status.path)
     return removed

@@ -6,8 +6,8 @@ the round trip over arbitrary identities.
     <topic>/dt=2026-11-22/hour=07/_p00003-0000000000000123456.json.gz     a decided part, hidden
     <topic>/dt=2026-11-22/hour=07/<topic>-00000-of-00002.json.gz          after finishing
     <topic>/dt=2026-11-22/hour=07/_SUCCESS
-    _late/<topic>/dt=…/hour=…/p00003-….json.gz
-    _quarantine/<topic>/dt=…/hour=…/p00003-….json.gz
+    _late/<topic>/dt=…/hour=…/p00003-….<mark of topic id>.json.gz
+    _quarantine/<topic>/dt=…/hour=…/p00003-….<mark of topic id>.json.gz
     _logflume/<topic>/<topic id>/p00003/000000000042.json                 ledger
     _logflume/<topic>/<topic id>/p00003/tmp/<unique name>
     _logflume/<topic>/<topic id>/plans/2026-11-22T07.json                 what finishing will do
@@ -39,11 +39,13 @@ _FORMATS = {"json": "json", "text": "txt"}
 _CODECS = {"gzip": ".gz", "zstd": ".zst", "none": ""}
 # ASCII: \d would take the digits of other scripts; a number has one spelling, so no leading zero beyond the width
 _PARTITION = r"p(\d{5}|[1-9]\d{5,})"
-_PART = re.compile(rf"(_?)(a?){_PARTITION}-(\d{{19}})\.[a-z.]+", re.ASCII)
+# the mark of a topic id, where there is one, counts as a part of the extension
+_EXT = r"(?:\.[0-9a-f]{8})?\.[a-z.]+"
+_PART = re.compile(rf"(_?)(a?){_PARTITION}-(\d{{19}}){_EXT}", re.ASCII)
 _FILE = re.compile(r"(?P<topic>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.[a-z.]+", re.ASCII)
-_COMPACTED = re.compile(r"(?P<topic>.+)-(a?)c(\d{6})-(\d{5})-of-(\d{5})\.[a-z.]+", re.ASCII)
+_COMPACTED = re.compile(rf"(?P<topic>.+)-(a?)c(\d{{6}})-(\d{{5}})-of-(\d{{5}}){_EXT}", re.ASCII)
 _REPLACED = re.compile(r"_replaced-(\d{6})-.+", re.ASCII)
-_REINJECTED = re.compile(rf"r{_PARTITION}-(\d{{19}})\.[a-z.]+", re.ASCII)
+_REINJECTED = re.compile(rf"r{_PARTITION}-(\d{{19}}){_EXT}", re.ASCII)
 _COMPACTION = re.compile(r"(\d{6})\.json", re.ASCII)
 _ENTRY = re.compile(r"(\d{12})\.json", re.ASCII)
 _HOUR = re.compile(r"dt=(\d{4}-\d\d-\d\d)(?:/hour=(\d\d)(\d\d)?)?", re.ASCII)
@@ -129,13 +131,22 @@ def hour_path(topic: str, hour: int, window_ms: int, kind: Kind = Kind.HOUR) -> 
     return f"{tree(kind, topic)}/{hour_directory(hour, window_ms)}"
 
 
+def id_mark(topic_id: str) -> str:
+    """Tells the files of a topic's ids apart where they meet in one directory; 8 hex digits."""
+    return hashlib.sha256(topic_id.encode()).hexdigest()[:8]
+
+
 def part_path(
     pid: PartitionId, kind: Kind, hour: int, first: int, window_ms: int, ext: str, *, early: bool, append: bool
 ) -> str:
     """Where a decided part goes. ``early``: hours show their parts at once; ``append``: late parts go to the hour.
 
-    Quarantined records are JSON whatever the topic's format: their caller gives ``ext`` accordingly.
+    Quarantined records are JSON whatever the topic's format: their caller gives ``ext`` accordingly. Ids of a topic
+    never share an hour, but records of one id may be late for, or quarantined in, an hour of another; offsets begin
+    anew with each id, so there the name has its mark.
     """
+    if kind is not Kind.HOUR:
+        ext = f".{id_mark(pid.topic_id)}{ext}"
     appended = append and kind is Kind.LATE
     hidden = appended or (kind is Kind.HOUR and not early)
     directory = hour_path(pid.topic, hour, window_ms, Kind.HOUR if appended else kind)
@@ -248,9 +259,9 @@ def parse_compaction_name(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def reinjected_name(partition: int, first: int, ext: str) -> str:
+def reinjected_name(topic_id: str, partition: int, first: int, ext: str) -> str:
     """A late file with records that were quarantined once; each offset is run again once, so the first is unique."""
-    return f"rp{partition:05d}-{first:019d}{ext}"
+    return f"rp{partition:05d}-{first:019d}.{id_mark(topic_id)}{ext}"
 
 
 def parse_reinjected_name(name: str) -> tuple[int, int] | None:

@@ -253,7 +253,7 @@ class _Sorter:
                 digest = hashlib.file_digest(data, "sha256").hexdigest()
             files.append(
                 {
-                    "path": f"{directory}/{layout.reinjected_name(partition, offsets.first, ext)}",
+                    "path": f"{directory}/{layout.reinjected_name(topic_id, partition, offsets.first, ext)}",
                     "tmp": tmp,
                     "bytes": local.stat().st_size,
                     "count": len(offsets),

@@ -22,7 +22,7 @@ def test_a_compacted_files_name_is_its_identity(topic: str, number: int, index: 
 @given(NUMBERS, NUMBERS, st.integers(0, 2**63 - 1))
 def test_the_other_names_are_bijections_too(number: int, partition: int, first: int) -> None:
     assert layout.parse_replaced_name(layout.replaced_name(number, "p00000-1.json")) == number
-    name = layout.reinjected_name(partition, first, ".json.gz")
+    name = layout.reinjected_name("id", partition, first, ".json.gz")
     assert layout.parse_reinjected_name(name) == (partition, first)
     assert layout.parse_part_name(name) is None
     path = layout.compaction_path("app", "id", "late", 0, 3_600_000, number)

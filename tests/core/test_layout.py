@@ -102,6 +102,18 @@ def test_a_decided_part_survives_its_path(
     assert (found.partition, found.first, found.appended) == (pid.partition, first, appended)
 
 
+@given(PIDS, IDS, st.sampled_from([Kind.LATE, Kind.QUARANTINE]), OFFSETS, st.booleans())
+def test_parts_of_two_ids_of_a_topic_never_meet(
+    pid: PartitionId, other_id: str, kind: Kind, first: int, append: bool
+) -> None:
+    """Also not late or quarantined ones, which may be of one hour, with the same offset."""
+    other = PartitionId(pid.topic, other_id, pid.partition)
+    one, two = (
+        layout.part_path(it, kind, 0, first, HOUR_MS, ".json", early=False, append=append) for it in (pid, other)
+    )
+    assert (one == two) is (pid.topic_id == other_id)
+
+
 @given(TOPICS.filter(lambda topic: not topic.startswith("_")), TOPICS)
 def test_the_trees_of_topics_and_our_own_never_meet(topic: str, other: str) -> None:
     roots = [layout.tree(kind, topic) for kind in Kind] + [layout.topic_directory(topic, "id")]
@@ -164,9 +176,10 @@ def test_names_are_spelled_as_the_design_has_them() -> None:
     day = "dt=2026-11-22/hour=07"
     assert part(Kind.HOUR) == f"app/{day}/_p00003-0000000000000123456.json.gz"
     assert part(Kind.HOUR, early=True) == f"app/{day}/p00003-0000000000000123456.json.gz"
-    assert part(Kind.LATE) == f"_late/app/{day}/p00003-0000000000000123456.json.gz"
-    assert part(Kind.LATE, append=True) == f"app/{day}/_ap00003-0000000000000123456.json.gz"
-    assert part(Kind.QUARANTINE) == f"_quarantine/app/{day}/p00003-0000000000000123456.json.gz"
+    mark = layout.id_mark(pid.topic_id)
+    assert part(Kind.LATE) == f"_late/app/{day}/p00003-0000000000000123456.{mark}.json.gz"
+    assert part(Kind.LATE, append=True) == f"app/{day}/_ap00003-0000000000000123456.{mark}.json.gz"
+    assert part(Kind.QUARANTINE) == f"_quarantine/app/{day}/p00003-0000000000000123456.{mark}.json.gz"
     assert layout.finished_name("app", 0, 2, ".json.gz") == "app-00000-of-00002.json.gz"
     assert layout.entry_path(pid, 42) == "_logflume/app/VGhlVG9waWNJZA/p00003/000000000042.json"
     assert layout.tmp_path(pid, "x") == "_logflume/app/VGhlVG9waWNJZA/p00003/tmp/x"

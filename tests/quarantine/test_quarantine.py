@@ -143,10 +143,10 @@ def test_reconcile_knows_why_an_offset_is_in_two_places(tmp_path: Path, reconcil
     tree = written(tmp_path)
     again(tree.store, tree)
     assert [one.path for one in reconciled(tree, full=True, deep=True).findings] == []
-    stranger = tree.path(f"{tree.hour(0, Kind.LATE)}/{layout.reinjected_name(0, 999, '.json.gz')}")
+    stranger = tree.path(f"{tree.hour(0, Kind.LATE)}/{layout.reinjected_name(TOPIC_ID, 0, 999, '.json.gz')}")
     stranger.write_bytes(b"x")
     assert [one.path for one in reconciled(tree, full=True).findings] == [
-        f"{tree.hour(0, Kind.LATE)}/rp00000-0000000000000000999.json.gz"
+        f"{tree.hour(0, Kind.LATE)}/rp00000-0000000000000000999.{layout.id_mark(TOPIC_ID)}.json.gz"
     ]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from logflume import commit
 from logflume.config import TopicConfig
@@ -36,8 +37,16 @@ class _Topic:
     follower: TopicFollower | None = None
     finished_until: int | None = None
     running: bool = False
+    news: bool = False
     next_look: float = 0.0
     held: str = ""
+    #: per partition decided here, and the earliest of them: to where the hours are closed, in ms
+    frontiers: dict[int, int | None] = field(default_factory=dict)
+    closed_here: int | None = None
+
+    def look_in(self, seconds: float) -> None:
+        """At the latest in so many."""
+        self.next_look = min(self.next_look, time.monotonic() + seconds)
 
 
 class Finisher:
@@ -56,8 +65,15 @@ class Finisher:
             topic = self._topics[pid.topic] = _Topic(config, pid.topic_id)
         if topic.follower is not None:
             topic.follower.feed([head])
-        if head.entry.closed:
-            topic.next_look = 0.0
+        topic.frontiers[pid.partition] = head.state.frontier
+        known = [frontier for frontier in topic.frontiers.values() if frontier is not None]
+        closed_here = min(known) if len(known) == len(topic.frontiers) else None
+        if closed_here != topic.closed_here:
+            topic.closed_here = closed_here
+            topic.news = True
+        elif head.entry.closed:
+            # Another of ours is missing, or went to another worker. A look costs a request for each partition.
+            topic.look_in(WAITING_S)
 
     def finished_until(self, topic: str) -> int | None:
         """Hours of the topic that end at or before this are finished, as far as is known here."""
@@ -79,9 +95,11 @@ class Finisher:
         for name, topic in self._topics.items():
             here = lowest_is_here(name)
             # who is new to the lowest partition looks at once: all that it closes may have been closed before
-            if topic.running or (now < topic.next_look and here == (topic.follower is not None)):
+            due = topic.news or now >= topic.next_look
+            if topic.running or (not due and here == (topic.follower is not None)):
                 continue
-            topic.running = True
+            # what is decided from now on, this look may not see
+            topic.running, topic.news, topic.next_look = True, False, math.inf
             if here:
                 if topic.follower is None:
                     topic.follower = TopicFollower(self._store, name, topic.topic_id, topic.config, self._pool)
@@ -126,7 +144,7 @@ class Finisher:
             if str(found) != topic.held:
                 log.warning("an hour is held back", topic=name, error=str(found), hint=found.hint)
             topic.held = str(found)
-            topic.next_look = time.monotonic() + RETRY_S
+            topic.look_in(RETRY_S)
             return
         topic.held = ""
         for hour in found:
@@ -145,8 +163,7 @@ class Finisher:
                     seconds=round(hour.seconds, 3),
                 )
         topic.finished_until = follower.finished_until
-        pause = 0.0 if found else WAITING_S if follower.waits else QUIET_S
-        topic.next_look = time.monotonic() + pause
+        topic.look_in(0.0 if found else WAITING_S if follower.waits else QUIET_S)
 
     def _submit_learn(self, name: str, topic: _Topic) -> None:
         """Owners of other partitions only have to know what is finished, to keep their entries short."""
@@ -161,7 +178,7 @@ class Finisher:
 
         def then(found: int | LogflumeError | None) -> None:
             topic.running = False
-            topic.next_look = time.monotonic() + 10 * QUIET_S
+            topic.look_in(10 * QUIET_S)
             if isinstance(found, LogflumeError):
                 log.warning("cannot learn which hours are finished", topic=name, error=str(found))
             elif found is not None:

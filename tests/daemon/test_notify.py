@@ -14,9 +14,12 @@ from logflume.daemon.notify import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])
-def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
+def systemd(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[socket.socket, str]]:
     """A listening socket, and its address as the environment has it."""
-    name = f"logflume-{uuid.uuid4().hex}"
+    name = f"logflume-{uuid.uuid4().hex[:12]}"
+    tmp_path = tmp_path_factory.mktemp("s")  # a socket's path has at most 107 bytes
     path = request.param == "path"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / name) if path else f"\0{name}")
@@ -35,7 +38,7 @@ def test_fields_arrive_as_lines_of_one_message(systemd: tuple[socket.socket, str
 @pytest.mark.parametrize(
     ("pid", "usec", "expected"),
     [
-        (str(os.getpid()), "60000000", 60.0),
+        ("this", "60000000", 60.0),
         (None, "1500000", 1.5),
         ("1", "60000000", None),
         (None, "0", None),
@@ -46,7 +49,9 @@ def test_the_watchdog_is_fed_only_where_it_is_meant_for_this_process(
     pid: str | None, usec: str, expected: float | None
 ) -> None:
     environment = {"NOTIFY_SOCKET": "@none", "WATCHDOG_USEC": usec}
-    notifier = Notifier.of(environment | ({"WATCHDOG_PID": pid} if pid is not None else {}))
+    if pid is not None:
+        environment["WATCHDOG_PID"] = str(os.getpid()) if pid == "this" else pid
+    notifier = Notifier.of(environment)
     assert notifier.watchdog_s == expected
     notifier.close()
 

@@ -115,7 +115,17 @@ def test_a_repair_of_a_root_where_all_is_well_says_so(program: Program, config: 
     assert done.returncode == 0, done.stderr
     body = json.loads(done.stdout)
     assert list(body) == [
-        *("target", "topic", "root", "dry_run", "records_expected", "bytes_expected", "ranges", "files"),
+        *(
+            "target",
+            "topic",
+            "root",
+            "dry_run",
+            "records_expected",
+            "bytes_expected",
+            "ranges",
+            "files",
+            "hours_to_mark",
+        ),
         *("seconds", "already", "parts", "records", "bytes", "amended"),
     ]
     assert (body["parts"], body["amended"]) == (4, 0)

@@ -51,9 +51,12 @@ clean:  ## remove what was built and cached, and .venv
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Needs some minutes and a machine without other work; the servers are those of the tests.
-.PHONY: bench
+.PHONY: bench bench-peers
 bench: venv  ## speed and CPU beside a bare consumer, and time to a complete hour; writes bench/results
 	$(BIN)/python -m bench all
+
+bench-peers: venv  ## Spark and Flume beside logflume on this machine; the first time it fetches both
+	$(BIN)/python -m bench peers
 
 # The proof under faults: the real worker over a played broker, and what it must survive.
 .PHONY: crash soak mutants faults faults-real evidence

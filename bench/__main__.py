@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from typing import Any
 
-from bench import hours, ledger, scale, stages, throughput
+from bench import catchup, hours, ledger, matrix, scale, stages, throughput
+from bench.peers import measure as peers
+from bench.results import Results
 from bench.tables import table
 from bench.topic import Load
 from tests.stack import Stack, obtain
 
-RESULTS = Path(__file__).parent / "results"
 #: name of the result → command; guard.json is what tests/bench compares with
 ALL = {
     "throughput": ["throughput"],
@@ -26,7 +25,7 @@ ALL = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--name", help="of the file in bench/results; without it nothing is written")
+    parser.add_argument("--name", help='of the files in bench/results, instead of the command\'s; "" writes nothing')
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("throughput", help="records/s and CPU a record beside a bare consumer")
     one.add_argument("--records", type=int, default=3_000_000)
@@ -53,25 +52,62 @@ def main() -> None:
     one.add_argument("--minutes", type=float, default=5.0)
     one = commands.add_parser("stages", help="CPU a record of each stage alone")
     one.add_argument("--records", type=int, default=3_000_000)
+    one = commands.add_parser("peers", help="Spark and Flume beside logflume and a bare consumer")
+    one.add_argument("--records", type=int, default=3_000_000)
+    one.add_argument("--rounds", type=int, default=3)
+    one.add_argument("--peers", default=",".join(peers.PEERS))
+    one = commands.add_parser("matrix", help="sizes of records, compressions and jitter, within a time")
+    one.add_argument("--megabytes", type=int, default=200, help="of lines in each topic")
+    one.add_argument("--minutes", type=float, default=15.0, help="after them nothing more begins")
+    one.add_argument("--rounds", type=int, default=5)
+    one = commands.add_parser("catchup", help="lag of live partitions while others' backlog drains")
+    one.add_argument("--partitions", type=int, default=8)
+    one.add_argument("--backlogs", default="3,10", help="hours, one run for each")
+    one.add_argument("--seconds", type=float, default=15.0, help="real time for an hour of event time")
+    one.add_argument("--rate", type=int, default=20_000, help="records a second of live input")
     commands.add_parser("all", help="what make bench runs, one after the other")
     arguments = parser.parse_args()
     with obtain() as stack:
         if arguments.command != "all":
-            _report(_run(stack, arguments), arguments.name)
+            _report(stack, arguments, arguments.command if arguments.name is None else arguments.name)
             return
         for name, words in ALL.items():
-            _report(_run(stack, parser.parse_args(words)), name)
+            _report(stack, parser.parse_args(words), name)
 
 
-def _report(found: dict[str, Any], name: str | None) -> None:
+def _report(stack: Stack, arguments: argparse.Namespace, name: str) -> None:
+    results = Results(name)
+    found = _run(stack, arguments, results)
+    results.save(found)
     print(table(found), flush=True)  # noqa: T201
-    if name:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
-        (RESULTS / f"{name}.md").write_text(table(found) + "\n")
 
 
-def _run(stack: Stack, arguments: argparse.Namespace) -> dict[str, Any]:
+def _run(stack: Stack, arguments: argparse.Namespace, results: Results) -> dict[str, Any]:
+    if arguments.command == "peers":
+        return peers.measure(
+            stack,
+            Load(arguments.records),
+            peers=[name for name in arguments.peers.split(",") if name],
+            rounds=arguments.rounds,
+            save=results.save,
+        )
+    if arguments.command == "matrix":
+        return matrix.measure(
+            stack,
+            megabytes=arguments.megabytes,
+            minutes=arguments.minutes,
+            rounds=arguments.rounds,
+            save=results.save,
+        )
+    if arguments.command == "catchup":
+        return catchup.measure(
+            stack,
+            partitions=arguments.partitions,
+            backlogs=[float(word) for word in arguments.backlogs.split(",")],
+            hour_s=arguments.seconds,
+            rate=arguments.rate,
+            save=results.save,
+        )
     if arguments.command == "hours":
         return hours.measure(
             stack,

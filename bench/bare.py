@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -44,6 +45,7 @@ def _main(bootstrap: str, topic: str, partitions: int, records: int) -> dict[str
         "records_s": (count - first) / wall,
         "cpu_us": used / (count - first) * 1e6,
         "cpu_whole_us": time.process_time() / count * 1e6,
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1),
         "bytes": size,
     }
 

@@ -11,7 +11,7 @@ import time
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -122,9 +122,18 @@ def positions(status: dict[str, Any] | None) -> int:
 
 
 def drain(
-    stack: Stack, load: Load, topic: str, *, workers: int = 1, kafka: dict[str, Any] | None = None, **settings: Any
+    stack: Stack,
+    load: Load,
+    topic: str,
+    *,
+    workers: int = 1,
+    kafka: dict[str, Any] | None = None,
+    inspect: Callable[[Place], dict[str, Any]] = lambda _: {},
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Read the whole topic until its last hour is marked; figures of the run."""
+    """Read the whole topic until its last hour is marked; figures of the run. What ``inspect`` finds in the tree before
+    it goes is added to them.
+    """
     with place(stack) as here:
         daemon = here.daemon([topic_settings(topic, **settings)], workers=workers, kafka=kafka)
         calls = namenode_calls(stack)
@@ -158,6 +167,7 @@ def drain(
             "wall_records_s": load.records / (marked - began),
             "cpu_us": run_s / load.total * 1e6,
             "cpu_whole_us": (whole.ru_utime + whole.ru_stime - used.ru_utime - used.ru_stime) / load.total * 1e6,
+            **inspect(here),
             "peak_mb": sum(peak),
             "peak_worker_mb": max(peak[1:], default=0),
             "bytes": sum(one["bytes"] for one in done),

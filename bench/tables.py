@@ -13,6 +13,14 @@ def table(found: dict[str, Any]) -> str:
         f"{about['memory_gib']} GiB, Python {about['python']}, librdkafka {about['librdkafka']}, "
         f"load average {_loads(found)}\n\n"
     )
+    if not found.get("complete", True):
+        head += "**Cut off, or still under way.**\n\n"
+    if "catchup" in found:
+        return head + _catchup(found)
+    if "matrix" in found:
+        return head + _matrix(found)
+    if "peers" in found:
+        return head + _peers(found)
     if "ledger" in found and "hours" in found:
         return head + _ledger(found)
     if "first_start_s" in found:
@@ -24,6 +32,7 @@ def table(found: dict[str, Any]) -> str:
 
 def _loads(found: dict[str, Any]) -> str:
     loads = [run["load_average"] for run in found.get("runs", [])] or [found["machine"]["load"]]
+    loads += found.get("load_averages", [])
     return f"{min(loads)} to {max(loads)}"
 
 
@@ -44,6 +53,106 @@ def _throughput(found: dict[str, Any]) -> str:
             f" | {one['cpu_whole_us']:.2f} | {_ratio(one.get('cpu_whole_us_ratio'))} | {one.get('peak_mb', 0) or '–'} |"
         )
     return "\n".join(lines)
+
+
+def _peers(found: dict[str, Any]) -> str:
+    load = found["load"]
+    lines = [
+        (
+            f"{load['records']} records of {load['size']} B, {load['partitions']} partitions, {load['hours']} hours; "
+            f"medians (best) of {len(found['runs'])} rounds, ratios to the bare consumer of the same round"
+        ),
+        "",
+        (
+            "| | records/s | ratio | with start | CPU µs a record | ratio | with start and stop | ratio | peak MB "
+            "| files | lost | repeated | altered or misplaced | files left open |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in found.get("medians", {}).items():
+        runs = [run[name] for run in found["runs"] if name in run]
+        accounts = [run["account"] for run in runs if "account" in run]
+        counts = [
+            _span(accounts, *keys) for keys in (("lost",), ("repeated",), ("altered", "misplaced"), ("open_files",))
+        ]
+        lines.append(
+            f"| {name} | {_thousands(one.get('records_s'))} ({_thousands(one.get('records_s_best'))})"
+            f" | {_ratio(one.get('records_s_ratio'))} | {_thousands(one.get('wall_records_s'))}"
+            f" | {one['cpu_us']:.2f} ({one['cpu_us_best']:.2f}) | {_ratio(one.get('cpu_us_ratio'))}"
+            f" | {one['cpu_whole_us']:.2f} | {_ratio(one.get('cpu_whole_us_ratio'))} | {one.get('peak_mb', 0):.0f}"
+            f" | {_span(runs, 'files')} | {' | '.join(counts)} |"
+        )
+    for one in found["failures"]:
+        lines += ["", f"Round {one['round']}, {one['program']}: {one['error'].splitlines()[0]}"]
+    for name, configured in found["peers"].items():
+        lines += ["", f"{name}: version {configured['version']}; all of its settings are in the JSON beside this file."]
+    return "\n".join(lines)
+
+
+def _catchup(found: dict[str, Any]) -> str:
+    lines = [
+        (
+            f"{found['partitions']} partitions, half of them with a backlog; live input of {found['rate']} records/s "
+            f"over all; {found['seconds_an_hour']:g} s of it are an hour"
+        ),
+        "",
+        (
+            "| backlog, hours | records | drained in s | records/s of it | of 10 hours of 3,600 s at that input, min "
+            "| live lag while draining, s of its input: p50, p99, max | afterwards | worker MB |"
+        ),
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in found["catchup"]:
+        if "drained_s" not in one:
+            lines.append(f"| {one['backlog_hours']:g} | {one.get('backlog_records', '–')}" + " | –" * 6 + " |")
+            continue
+        real = 36_000 * found["rate"] / one["drained_records_s"] / 60
+        lags = [
+            ", ".join(f"{one[name][f'{figure}_s']:.2f}" for figure in ("p50", "p99", "max"))
+            for name in ("live_lag_while_draining", "live_lag_afterwards")
+        ]
+        lines.append(
+            f"| {one['backlog_hours']:g} | {one['backlog_records']} | {one['drained_s']} | {one['drained_records_s']}"
+            f" | {real:.0f} | {lags[0]} | {lags[1]} | {one['worker_peak_mb']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def _matrix(found: dict[str, Any]) -> str:
+    lines = [
+        (
+            f"topics of about {found['megabytes']} MB, {found.get('minutes_used', 0)} minutes; one worker, medians, "
+            "ratios to the bare consumer of the same pair"
+        ),
+        "",
+        (
+            "| record | compression | jitter min | pairs | records/s | ratio | to the last `_SUCCESS` (ratio) "
+            "| CPU µs a record | ratio | CPU µs a MB | raw to written | peak MB |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for cell in found["matrix"]:
+        about = f"| {cell['size']} B | {cell['compression']} | {cell['jitter_ms'] // 60_000} | {len(cell['runs'])} |"
+        if not cell["runs"]:
+            lines.append(about + " – |" * 8)
+            continue
+        one = cell["medians"]["workers-1"]
+        lines.append(
+            f"{about} {_thousands(one.get('records_s'))} | {_ratio(one.get('records_s_ratio'))}"
+            f" | {_thousands(one.get('wall_records_s'))} ({_ratio(one.get('wall_records_s_ratio'))})"
+            f" | {one['cpu_us']:.2f} | {_ratio(one.get('cpu_us_ratio'))} | {cell['cpu_us_mb']:.0f}"
+            f" | {cell['bytes_ratio']} | {one['peak_mb']:.0f} |"
+        )
+    lines += [
+        f"\nfailed: {cell['size']} B {one.splitlines()[0]}" for cell in found["matrix"] for one in cell["failures"]
+    ]
+    return "\n".join(lines)
+
+
+def _span(runs: list[dict[str, Any]], *keys: str) -> str:
+    """Least to most of the sum of some figures over the runs; a dash where no run has them."""
+    sums = [sum(run[key] for key in keys) for run in runs if all(key in run for key in keys)]
+    return "–" if not sums else f"{sums[0]}" if min(sums) == max(sums) else f"{min(sums)} to {max(sums)}"
 
 
 def _stages(found: dict[str, Any]) -> str:
@@ -91,7 +200,7 @@ def _hours(found: dict[str, Any]) -> str:
 
 
 def _thousands(number: float | None) -> str:
-    return "–" if number is None else f"{number / 1000:.0f} k"
+    return "–" if number is None else f"{number / 1000:.0f} k" if number >= 10_000 else f"{number:.0f}"
 
 
 def _ratio(number: float | None) -> str:

@@ -44,16 +44,19 @@ def summary(run: dict[str, Any]) -> str:
 def medians(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Per program the median and the best of each figure, and the median of its ratios pair by pair."""
     found: dict[str, dict[str, float]] = {}
-    for name in (key for key in runs[0] if isinstance(runs[0][key], dict)):
+    for name in dict.fromkeys(key for run in runs for key in run if isinstance(run[key], dict)):
         one: dict[str, float] = {}
+        there = [run for run in runs if name in run]
         for figure in ("records_s", "wall_records_s", "cpu_us", "cpu_whole_us", "peak_mb"):
-            values = [run[name][figure] for run in runs if run[name].get(figure)]
+            values = [run[name][figure] for run in there if run[name].get(figure)]
             if values:
                 one[figure] = median(values)
                 one[f"{figure}_best"] = min(values) if "cpu" in figure or "mb" in figure else max(values)
             base = "records_s" if figure == "wall_records_s" else figure
             pairs = [
-                run[name][figure] / run["bare"][base] for run in runs if run[name].get(figure) and run["bare"].get(base)
+                run[name][figure] / run["bare"][base]
+                for run in there
+                if run[name].get(figure) and run.get("bare", {}).get(base)
             ]
             if pairs and name != "bare":
                 one[f"{figure}_ratio"] = median(pairs)

@@ -35,7 +35,7 @@ class Load:
 
     @property
     def name(self) -> str:
-        return f"bench2-{self.records}x{self.size}-p{self.partitions}-h{self.hours}-j{self.jitter_ms}"
+        return f"bench3-{self.records}x{self.size}-p{self.partitions}-h{self.hours}-j{self.jitter_ms}"
 
     @property
     def total(self) -> int:
@@ -59,6 +59,12 @@ def value(rng: random.Random, time_ms: int, number: int, size: int) -> bytes:
     return (line[:-1] + '"}' if left <= 0 and not line.endswith('"') else line + "}").encode()
 
 
+def tiny(rng: random.Random, time_ms: int, number: int, size: int) -> bytes:
+    """A record with hardly more than its time; its number makes it different from all others."""
+    bare = b'{"ts":%d,"n":%d,"q":""}' % (time_ms, number)
+    return bare[:-2] + rng.randbytes(40).hex().encode()[: max(0, size - len(bare))] + b'"}'
+
+
 def fill(bootstrap: str, load: Load) -> str:
     """Make the topic unless it is there and whole; returns its name."""
     name = load.name
@@ -79,14 +85,14 @@ def fill(bootstrap: str, load: Load) -> str:
     )
     rng = random.Random(1)
     span = load.hours * HOUR_MS
-    small = max(64, load.size) <= 64
+    small = load.size <= 64
     for i in range(load.records):
         arrival = BASE_MS + load.jitter_ms + i * (span - 2 * load.jitter_ms) // load.records
         time_ms = arrival + rng.randint(-load.jitter_ms, load.jitter_ms)
-        made = b'{"ts":%d,"n":%d}' % (time_ms, i) if small else value(rng, time_ms, i, load.size)
+        made = tiny(rng, time_ms, i, load.size) if small else value(rng, time_ms, i, load.size)
         # runs of a hundred, as a producer's own batches are
         send(producer, name, made, i // 100 % load.partitions, time_ms)
-    end = BASE_MS + span + LATENESS_MS + HOUR_MS // 60
+    end = BASE_MS + span + max(LATENESS_MS, 2 * load.jitter_ms) + HOUR_MS // 60
     for partition in range(load.partitions):
         send(producer, name, json.dumps({"ts": end, "closing": True}).encode(), partition, end)
     if producer.flush(120):

@@ -42,16 +42,20 @@ def cache_directory() -> Path:
 
 
 def jars(family: Family) -> Path:
-    """The directory with all jars of one family; fetches them the first time. May raise JarsError.
+    """The directory with all jars of one family; fetches them the first time. May raise JarsError."""
+    return fetched(Path(__file__).with_name(f"{family}.xml"))
+
+
+def fetched(pom: Path) -> Path:
+    """The directory with all jars that a pom names; fetches them the first time. May raise JarsError.
 
     Its name has the hash of the pom, and it gets that name only when complete, so a directory that
     exists needs no further check. Two test runs at once are kept apart by a file lock, one for all families:
     Maven's own repository is not made for two at once.
     """
-    pom = Path(__file__).with_name(f"{family}.xml")
     digest = hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
     cache = cache_directory()
-    complete = cache / f"{family}-{digest}"
+    complete = cache / f"{pom.stem}-{digest}"
     if complete.is_dir():
         return complete
     cache.mkdir(parents=True, exist_ok=True)
@@ -59,7 +63,7 @@ def jars(family: Family) -> Path:
     with (cache / "maven.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not complete.is_dir():
-            partial = Path(tempfile.mkdtemp(prefix=f"{family}-partial-", dir=cache))
+            partial = Path(tempfile.mkdtemp(prefix=f"{pom.stem}-partial-", dir=cache))
             _fetch(pom, partial)
             partial.rename(complete)
     return complete

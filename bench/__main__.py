@@ -17,8 +17,7 @@ ALL = {
     "throughput": ["throughput"],
     "guard": ["throughput", "--records", "1000000", "--workers", "1"],
     "stages": ["stages"],
-    "hours-4": ["hours", "--partitions", "4"],
-    "hours-64": ["hours", "--partitions", "64"],
+    "hours": ["hours"],
     "ledger": ["ledger"],
 }
 
@@ -36,8 +35,8 @@ def main() -> None:
     one.add_argument("--workers", default="1,2")
     one.add_argument("--compression", default="gzip")
     one = commands.add_parser("hours", help="time from an hour's last closing record to _SUCCESS")
-    one.add_argument("--partitions", type=int, default=64)
-    one.add_argument("--hours", type=int, default=50)
+    one.add_argument("--partitions", default="4,64,256")
+    one.add_argument("--hours", type=int, default=52, help="the first one is not counted")
     one.add_argument("--seconds", type=float, default=10.0, help="real time for an hour of event time")
     one.add_argument("--rate", type=int, default=20_000, help="records a second")
     one.add_argument("--store-threads", type=int, help="instead of the default")
@@ -111,11 +110,12 @@ def _run(stack: Stack, arguments: argparse.Namespace, results: Results) -> dict[
     if arguments.command == "hours":
         return hours.measure(
             stack,
-            partitions=arguments.partitions,
+            partitions=[int(word) for word in arguments.partitions.split(",")],
             hours=arguments.hours,
             seconds=arguments.seconds,
             rate=arguments.rate,
             daemon={"store_threads": arguments.store_threads} if arguments.store_threads else {},
+            save=results.save,
         )
     if arguments.command == "ledger":
         partitions, parts = (

@@ -1,6 +1,7 @@
 """From the record that closes an hour's last partition to ``_SUCCESS``: with live input, many hours in a row.
 
-Event time runs faster than the clock, so that an hour passes in some seconds; nothing else is scaled.
+Event time runs faster than the clock, so that an hour passes in some seconds; nothing else is scaled. What an hour's
+critical path consists of is read from the daemon's debug lines: see ``steps``.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ import random
 import re
 import threading
 import time
+from collections.abc import Callable
 from statistics import quantiles
 from typing import Any
 
 from confluent_kafka import Producer
 
-from bench import machine
+from bench import machine, steps
 from bench.daemon import first_logged, place, positions, topic_settings
 from bench.topic import BASE_MS, HOUR_MS, LATENESS_MS, send, value
 from tests.e2e.daemon import wait_until
@@ -24,6 +26,8 @@ from tests.stack.kafka import create_topic, delete_topics
 JITTER_MS = 60_000
 SIZE = 220
 TICK_S = 0.05
+SAVE_S = 5.0
+LAST_TIMEOUT_S = 180.0
 READING = re.compile(r"\] reading\b")
 
 
@@ -38,6 +42,7 @@ class Live(threading.Thread):
         self.closed: dict[int, float] = {}
         self.behind_s = 0.0
         self.sent = 0
+        self.end = False
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "compression.type": "lz4"})
         self._rng = random.Random(1)
         # made beforehand: making records would take the time of sending them
@@ -47,7 +52,7 @@ class Live(threading.Thread):
         began = time.time()
         next_close = [BASE_MS + HOUR_MS + LATENESS_MS] * self.partitions
         end = BASE_MS + self.hours * HOUR_MS + LATENESS_MS + 4 * JITTER_MS
-        while True:
+        while not self.end:
             now = time.time()
             due = int((now - began) * self.rate)
             for i in range(self.sent, due):
@@ -69,61 +74,110 @@ class Live(threading.Thread):
 
 
 def measure(
-    stack: Stack, *, partitions: int, hours: int, seconds: float, rate: int, daemon: dict[str, Any]
+    stack: Stack,
+    *,
+    partitions: list[int],
+    hours: int,
+    seconds: float,
+    rate: int,
+    daemon: dict[str, Any],
+    save: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    topic = create_topic(stack.bootstrap, f"bench-hours-{time.time_ns()}", partitions)
-    loads = [machine.load()]
-    try:
-        with place(stack) as here:
-            program = here.daemon([topic_settings(topic)], **daemon).start()
-            try:
-                wait_until(lambda: len(READING.findall(program.logged())) >= partitions, 120, "it reads", program)
-                live = Live(stack.bootstrap, topic, partitions, hours, seconds, rate)
-                live.start()
-                while live.is_alive():
-                    live.join(10)
-                    loads.append(machine.load())
-                last = BASE_MS + (hours - 1) * HOUR_MS
-                wait_until(lambda: here.manifest(topic, last), 120, "the last hour is marked", program)
-                pids = [program.process.pid, *program.workers()]
-                cpu = machine.cpu_s(pids) / (time.time() - first_logged(program, "reading"))
-                peak = machine.peak_mb(pids)
-                read = positions(program.status())
-                program.stop()
-            finally:
-                program.end()
-            # the first hour is left out: nothing is warm
-            manifests = {hour: here.manifest(topic, hour) for hour in range(BASE_MS + HOUR_MS, last + 1, HOUR_MS)}
-    finally:
-        delete_topics(stack.bootstrap, [topic])
-    sent, decided, finish = [], [], []
-    for hour, one in manifests.items():
-        if one is None:
-            raise SystemExit(f"hour {hour} is not marked")
-        marked = one["marked_ms"] / 1000
-        closed = max(part["closed_ms"] for part in one["partitions"].values()) / 1000
-        sent.append(marked - live.closed[hour])
-        decided.append(closed - live.closed[hour])
-        finish.append(marked - closed)
-    return {
+    """One series for each number of partitions. What is known is saved all the time, and a series that breaks off is
+    in the result with the hours that it came to, and with why.
+    """
+    found: dict[str, Any] = {
         "machine": machine.describe(),
-        "load_averages": [min(loads), max(loads)],
-        "partitions": partitions,
         "hours": hours,
         "seconds_an_hour": seconds,
         "rate": rate,
         "daemon": daemon,
-        "sent": live.sent,
-        "read": read,
-        "producer_behind_s": round(live.behind_s, 2),
-        "cpu_cores": round(cpu, 2),
-        "peak_mb": peak,
-        "files": sum(len(one["files"]) for one in manifests.values() if one),
-        "seconds": {
-            "the closing record is sent, to `_SUCCESS`": percentiles(sent),
-            "the same, until logflume closes the last partition": percentiles(decided),
-            "logflume closes the last partition, to `_SUCCESS`": percentiles(finish),
-        },
+        "series": [],
+        "runs": [],
+        "complete": False,
+    }
+    for number in partitions:
+        one: dict[str, Any] = {"partitions": number}
+        found["series"].append(one)
+        topic = create_topic(stack.bootstrap, f"bench-hours-{time.time_ns()}", number)
+        live = Live(stack.bootstrap, topic, number, hours, seconds, rate)
+        try:
+            _series(stack, topic, live, daemon, one, lambda: save(found), found["runs"])
+        except (AssertionError, SystemExit) as failure:
+            one["failure"] = str(failure)
+            print(failure, flush=True)  # noqa: T201
+        finally:
+            live.end = True
+            delete_topics(stack.bootstrap, [topic])
+        save(found)
+        print(f"{number} partitions: {one.get('seconds')}", flush=True)  # noqa: T201
+    found["complete"] = True
+    return found
+
+
+def _series(
+    stack: Stack,
+    topic: str,
+    live: Live,
+    settings: dict[str, Any],
+    into: dict[str, Any],
+    save: Callable[[], None],
+    loads: list[dict[str, float]],
+) -> None:
+    last = BASE_MS + (live.hours - 1) * HOUR_MS
+    marked: dict[int, dict[str, Any]] = {}
+    with place(stack) as here:
+        # its lines say how long each step of a decision and of finishing took
+        program = here.daemon([topic_settings(topic)], log_level="debug", **settings).start()
+        try:
+            wait_until(lambda: len(READING.findall(program.logged())) >= live.partitions, 300, "it reads", program)
+            live.start()
+            ended = None
+            while last not in marked:
+                time.sleep(SAVE_S)
+                if not live.is_alive():
+                    ended = ended or time.time()
+                    if time.time() > ended + LAST_TIMEOUT_S:
+                        raise SystemExit(f"the last hour was not marked in {LAST_TIMEOUT_S:g} s: {program.tail()}")
+                program.no_surprise()
+                loads.append({"load_average": machine.load()})
+                for hour in sorted(set(live.closed) - set(marked)):
+                    manifest = here.manifest(topic, hour)
+                    if manifest is not None:
+                        marked[hour] = manifest
+                pids = [program.process.pid, *program.workers()]
+                into.update(
+                    sent=live.sent,
+                    read=positions(program.status()),
+                    producer_behind_s=round(live.behind_s, 2),
+                    cpu_cores=round(machine.cpu_s(pids) / (time.time() - first_logged(program, "reading")), 2),
+                    peak_mb=machine.peak_mb(pids),
+                    files=sum(len(one["files"]) for one in marked.values()),
+                    **_figures(live, marked, program.logged()),
+                )
+                save()
+            program.stop(120)
+        finally:
+            live.end = True
+            program.end()
+
+
+def _figures(live: Live, marked: dict[int, dict[str, Any]], logged: str) -> dict[str, Any]:
+    """Of all hours so far but the first one, when nothing is warm."""
+    sent, path = [], steps.Path(logged)
+    each: dict[str, list[float]] = {}
+    for hour, one in sorted(marked.items()):
+        if hour == BASE_MS or hour not in live.closed:
+            continue
+        seconds = one["marked_ms"] / 1000 - live.closed[hour]
+        sent.append(seconds)
+        for name, part in path.of(hour, HOUR_MS, live.closed[hour]).items():
+            each.setdefault(name, []).append(part)
+    if len(sent) < 2:
+        return {}
+    return {
+        "seconds": percentiles(sent),
+        "critical_path": {name: percentiles(values) for name, values in each.items() if len(values) > 1},
         "each": [round(one, 3) for one in sent],
     }
 

@@ -191,12 +191,33 @@ def _scale(found: dict[str, Any]) -> str:
 
 
 def _hours(found: dict[str, Any]) -> str:
-    lines = ["| from | hours | p50 s | p90 s | p99 s | max s |", "|---|---|---|---|---|---|"]
-    for name, one in found["seconds"].items():
+    lines = [
+        f"{found['rate']} records/s, {found['seconds_an_hour']:g} s of real time an hour",
+        "",
+        "| partitions | hours | p50 s | p90 s | p99 s | max s | cores | peak MB | producer behind, s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in found["series"]:
+        if "seconds" not in one:
+            lines.append(f"| {one['partitions']}" + " | –" * 8 + " |")
+            continue
+        all_of_it = one["seconds"]
         lines.append(
-            f"| {name} | {one['hours']} | {one['p50']:.2f} | {one['p90']:.2f} | {one['p99']:.2f} | {one['max']:.2f} |"
+            f"| {one['partitions']} | {all_of_it['hours']} | {_four(all_of_it)}"
+            f" | {one['cpu_cores']} | {one['peak_mb']:.0f} | {one['producer_behind_s']} |"
         )
+    for one in found["series"]:
+        if one.get("critical_path"):
+            lines += ["", f"{one['partitions']} partitions, each step of the critical path on its own:", ""]
+            lines += ["| step | p50 s | p90 s | p99 s | max s |", "|---|---|---|---|---|"]
+            lines += [f"| {name} | {_four(step)} |" for name, step in one["critical_path"].items()]
+        if "failure" in one:
+            lines += ["", f"{one['partitions']} partitions broke off: {one['failure'].splitlines()[0]}"]
     return "\n".join(lines)
+
+
+def _four(one: dict[str, float]) -> str:
+    return f"{one['p50']:.2f} | {one['p90']:.2f} | {one['p99']:.2f} | {one['max']:.2f}"
 
 
 def _thousands(number: float | None) -> str:

@@ -286,18 +286,24 @@ class Decision:
     entry: Entry | None = None
 
 
-def decide(store: Store, decision: Decision, owner: Owner) -> Head:
-    """S3 to S5 for one round. Raises Fenced, Stopped, or a store error after which the same call goes on."""
+def decide(store: Store, decision: Decision, owner: Owner, *, progress: Callable[[str], None] = lambda _: None) -> Head:
+    """S3 to S5 for one round. Raises Fenced, Stopped, or a store error after which the same call goes on.
+
+    ``progress`` is called with the name of each step that was done.
+    """
     for part in decision.round.parts:
         if part.serial not in decision.uploaded:
             decision.uploaded[part.serial] = upload(
                 store, decision.head.entry.pid, decision.files[part.serial].path, part.first
             )
+    progress("upload")
     if decision.entry is None:
         decision.entry = entry_of(decision, owner)
         ledger.check_follows(decision.head, decision.entry)
     head = append(store, decision.entry)
+    progress("append")
     publish(store, head.entry)
+    progress("publish")
     return head
 
 

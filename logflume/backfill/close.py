@@ -127,7 +127,7 @@ def finish_all(store: Store, job: Job, plan: Plan, tell: Tell) -> Hours:
         follower.refresh()
         while due := follower.due(HOURS_AT_ONCE):
             for wanted, done in zip(
-                due, pool.map(lambda one: run.finish(store, one, progress=lambda: tell(0)), due), strict=True
+                due, pool.map(lambda one: run.finish(store, one, progress=lambda _: tell(0)), due), strict=True
             ):
                 follower.finished(wanted.hour)
                 tell(0)

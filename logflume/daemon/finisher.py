@@ -13,6 +13,7 @@ from logflume.config import TopicConfig
 from logflume.core.ledger import Head
 from logflume.daemon.calls import Calls
 from logflume.daemon.report import FinishedHour
+from logflume.daemon.steps import Steps
 from logflume.errors import LogflumeError
 from logflume.finish import run
 from logflume.finish.follow import TopicFollower
@@ -123,7 +124,14 @@ class Finisher:
 
     def _finish(self, plan: Plan) -> FinishedHour | None:
         """One hour; None when someone else had marked it."""
-        done = run.finish(self._store, plan, progress=lambda: self._calls.progress(f"finish {plan.topic}"))
+        steps = Steps()
+
+        def progress(step: str) -> None:
+            self._calls.progress(f"finish {plan.topic}")
+            steps(step)
+
+        done = run.finish(self._store, plan, progress=progress)
+        log.debug("hour steps", topic=plan.topic, hour=plan.hour, **steps.seconds)
         if done is None:
             return FinishedHour(plan.topic, plan.hour, -1.0, not plan.incomplete, 0, 0)
         closed = max(one["closed_ms"] for one in done.partitions.values())

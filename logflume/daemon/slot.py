@@ -46,6 +46,7 @@ from logflume.core.partition import (
 )
 from logflume.core.router import Keep, Rules
 from logflume.daemon.calls import Calls
+from logflume.daemon.steps import Steps
 from logflume.errors import Fenced, LedgerError, LogflumeError, Stopped
 from logflume.kafka.consumer import Source
 from logflume.kafka.topics import Topics
@@ -304,13 +305,18 @@ class Slot:
             decision = self._decision = Decision(action.head, action.round, self._names(action), {})
             self._closing = {part.serial: tools.spool.close(self, part.serial) for part in action.round.parts}
         closing, owner, life, since = self._closing, self._owner, self.machine.life, time.monotonic()
-        pid = action.head.entry.pid
+        pid, steps = action.head.entry.pid, Steps()
 
         def call() -> Event:
+            steps("thread")
             try:
                 decision.files = files_of(closing)
+                steps("files")
                 tools.ids.confirm(pid.topic, pid.topic_id, since)
-                return Decided(commit.decide(tools.store, decision, owner))
+                steps("confirm")
+                head = commit.decide(tools.store, decision, owner, progress=steps)
+                log.debug("decided", partition=str(pid), until=head.state.frontier, **steps.seconds)
+                return Decided(head)
             except SpoolBroken as broken:
                 return Overtaken(broken.error, time.monotonic())
             except LogflumeError as error:

@@ -19,10 +19,11 @@ CONCAT_SOURCES = 300
 LOOKS = 5
 
 
-def finish(store: Store, wanted: Plan, *, progress: Callable[[], None] = lambda: None) -> Plan | None:
+def finish(store: Store, wanted: Plan, *, progress: Callable[[str], None] = lambda _: None) -> Plan | None:
     """S7 for one hour; returns the plan carried out, None when the hour had been marked before.
 
-    ``progress`` is called after each file, since a large hour that has to be copied takes minutes.
+    ``progress`` is called with the name of each step that was done, and of merging after each file, since a large
+    hour that has to be copied takes minutes.
     Raises Stopped where files contradict the plan, store errors after which the same call goes on.
     """
     directory = f"{store.root}/{wanted.directory}"
@@ -38,13 +39,18 @@ def finish(store: Store, wanted: Plan, *, progress: Callable[[], None] = lambda:
         plan = put_plan(store, plans.by_parts(wanted), after_reveal=True)
     if plan is None:
         raise StoreError(f"the plan of {wanted.directory} is gone, and the hour is not marked")
+    progress("plan")
     publish_left(store, plan)
+    progress("publish")
     for file in plan.files:
         merge_and_reveal(store, plan, file)
-        progress()
+        progress("merge")
     sweep(store, plan)
+    progress("sweep")
     mark(store, plan)
+    progress("mark")
     tidy(store, plan, revealed=revealed)
+    progress("tidy")
     return plan
 
 

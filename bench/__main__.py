@@ -48,7 +48,8 @@ def main() -> None:
     one.add_argument("--partitions", type=int, default=1000)
     one.add_argument("--hours", type=int, default=3, help="open ones in each partition")
     one.add_argument("--rate", type=int, default=6_000)
-    one.add_argument("--minutes", type=float, default=5.0)
+    one.add_argument("--minutes", type=float, default=10.0, help="of memory under way; 0 leaves it out")
+    one.add_argument("--entries", type=int, default=720, help="of ledger for each partition; 0 leaves it out")
     one = commands.add_parser("stages", help="CPU a record of each stage alone")
     one.add_argument("--records", type=int, default=3_000_000)
     one = commands.add_parser("peers", help="Spark and Flume beside logflume and a bare consumer")
@@ -129,6 +130,8 @@ def _run(stack: Stack, arguments: argparse.Namespace, results: Results) -> dict[
             hours=arguments.hours,
             rate=arguments.rate,
             minutes=arguments.minutes,
+            entries=arguments.entries,
+            save=results.save,
         )
     if arguments.command == "stages":
         return stages.measure(stack, Load(arguments.records))

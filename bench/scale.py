@@ -6,13 +6,14 @@ import random
 import re
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from confluent_kafka import Producer
 
-from bench import machine
-from bench.daemon import first_logged, place, positions, topic_settings
+from bench import machine, month
+from bench.daemon import first_logged, namenode_calls, place, positions, topic_settings
 from bench.topic import BASE_MS, HOUR_MS, send, value
 from tests.e2e.daemon import Daemon, wait_until
 from tests.stack import Stack
@@ -21,6 +22,8 @@ from tests.stack.kafka import create_topic, delete_topics
 READING = re.compile(r"^(\S+Z) \[\w+ *\] reading\b", re.MULTILINE)
 SAMPLE_S = 5.0
 SIZE = 220
+STARTS = 3
+ROLL_EVERY = "2m"
 
 
 class Spread(threading.Thread):
@@ -49,58 +52,141 @@ class Spread(threading.Thread):
         self._producer.flush(60)
 
 
-def measure(stack: Stack, *, partitions: int, hours: int, rate: int, minutes: float) -> dict[str, Any]:
-    topic = create_topic(stack.bootstrap, f"bench-scale-{time.time_ns()}", partitions)
-    feed = Spread(stack.bootstrap, topic, partitions, hours, rate)
+def measure(
+    stack: Stack,
+    *,
+    partitions: int,
+    hours: int,
+    rate: int,
+    minutes: float,
+    entries: int,
+    save: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """First a start with ``entries`` of ledger a partition, then memory under way. Either may be left out by a 0."""
     found: dict[str, Any] = {
         "machine": machine.describe(),
         "partitions": partitions,
         "open_hours": hours,
         "rate": rate,
-        "roll_every": "2m",
+        "roll_every": ROLL_EVERY,
+        "scale": True,
+        "memory": [],
+        "failures": [],
+        "runs": [],
+        "complete": False,
     }
-    # no hour closes; parts roll, so that uploads and decisions of all partitions are in the picture
-    settings = topic_settings(topic, lateness=f"{hours + 1}h", roll_every="2m", idle_grace="1h")
-    try:
-        with place(stack) as here:
-            # a stop uploads every open part: on the default deadline it would be cut short
-            daemon = here.daemon([settings], stop_deadline="10m")
-            found["first_start_s"] = _started(daemon, partitions)
-            feed.start()
-            found["memory"] = _sampled(daemon, minutes * 60, partitions * hours)
-            feed.end = True
-            feed.join()
-            found["stop_s"] = round(daemon.stop(600), 1)
-            daemon.log.unlink()
-            found["again_s"] = _started(daemon, partitions)
-            daemon.end()
-            found["ledger"] = here.summary(f"_logflume/{topic}")
-    finally:
-        feed.end = True
-        delete_topics(stack.bootstrap, [topic])
-    settled = [one for one in found["memory"] if one["open_parts"] >= partitions * hours * 0.9]
-    found["worker_mb"] = {
-        "first": settled[0]["worker_mb"] if settled else None,
-        "last": settled[-1]["worker_mb"] if settled else None,
-        "peak": max(one["worker_mb"] for one in found["memory"]),
-    }
+    parts = ((_month, entries), (_under_way, minutes))
+    for part, size in parts:
+        if size:
+            found["runs"].append({"load_average": machine.load()})
+            try:
+                part(stack, found, size, lambda: save(found))
+            except (AssertionError, SystemExit) as failure:
+                found["failures"].append(str(failure))
+                print(failure, flush=True)  # noqa: T201
+            found["runs"].append({"load_average": machine.load()})
+            save(found)
+    found["complete"] = True
     return found
 
 
-def _started(daemon: Daemon, partitions: int) -> float:
-    """Seconds from the worker's start until the last partition is read."""
+def _month(stack: Stack, found: dict[str, Any], size: float, save: Callable[[], None]) -> None:
+    """Starts over ledgers that are ``size`` entries long; the topic is empty."""
+    partitions, entries = found["partitions"], int(size)
+    topic = create_topic(stack.bootstrap, f"bench-month-{time.time_ns()}", partitions)
+    # nobody closes an hour meanwhile: what is measured is the start
+    settings = topic_settings(topic, idle_grace="1h")
+    try:
+        with place(stack) as here:
+            found["month"] = {
+                "entries": entries,
+                "made_in_s": month.write(here, topic, partitions, entries),
+                "starts": [],
+            }
+            save()
+            daemon = here.daemon([settings], stop_deadline="10m")
+            for _ in range(STARTS):
+                calls = namenode_calls(stack)
+                one = _started(daemon, partitions)
+                after = namenode_calls(stack)
+                one["requests_a_partition"] = {
+                    name: round((number - calls.get(name, 0)) / partitions, 2)
+                    for name, number in after.items()
+                    if number - calls.get(name, 0) > partitions / 10
+                }
+                found["month"]["starts"].append(one)
+                save()
+                daemon.stop(600)
+                daemon.log.unlink()
+    finally:
+        delete_topics(stack.bootstrap, [topic])
+
+
+def _under_way(stack: Stack, found: dict[str, Any], minutes: float, save: Callable[[], None]) -> None:
+    """Memory over time with all parts open, then a stop that uploads them, and one more start."""
+    partitions, hours = found["partitions"], found["open_hours"]
+    topic = create_topic(stack.bootstrap, f"bench-scale-{time.time_ns()}", partitions)
+    feed = Spread(stack.bootstrap, topic, partitions, hours, found["rate"])
+    # no hour closes; parts roll, so that uploads and decisions of all partitions are in the picture
+    settings = topic_settings(topic, lateness=f"{hours + 1}h", roll_every=ROLL_EVERY, idle_grace="1h")
+    try:
+        with place(stack) as here:
+            # a stop uploads every open part: on the default deadline it would be cut short
+            daemon = here.daemon([settings], stop_deadline="20m")
+            try:
+                found["first_start"] = _started(daemon, partitions)
+                feed.start()
+                _sample(daemon, minutes * 60, partitions * hours, found["memory"], save)
+                feed.end = True
+                feed.join()
+                found["worker_mb"] = _settled(found["memory"], partitions * hours)
+                found["stop_s"] = round(daemon.stop(1300), 1)
+                daemon.log.unlink()
+                found["again"] = _started(daemon, partitions)
+            finally:
+                daemon.end()
+            found["ledger_size"] = here.summary(f"_logflume/{topic}")
+    finally:
+        feed.end = True
+        delete_topics(stack.bootstrap, [topic])
+
+
+def _settled(memory: list[dict[str, float]], parts: int) -> dict[str, Any]:
+    """The worker's memory once nearly all parts are open: the first minute, the last one, and the peak of all."""
+    there = [one for one in memory if one["open_parts"] >= parts * 0.9]
+    minute = max(1, int(60 / SAMPLE_S))
+
+    def mean(some: list[dict[str, float]]) -> float | None:
+        return round(sum(one["worker_mb"] for one in some) / len(some), 1) if some else None
+
+    return {
+        "samples": len(there),
+        "first_minute": mean(there[:minute]),
+        "last_minute": mean(there[-minute:]),
+        "peak": max((one["worker_mb"] for one in memory), default=None),
+    }
+
+
+def _started(daemon: Daemon, partitions: int) -> dict[str, Any]:
+    """Seconds until the last partition is read: from the start of the command, and of the worker."""
+    began = time.time()
     daemon.start()
-    wait_until(lambda: len(READING.findall(daemon.logged())) >= partitions, 600, "all partitions are read", daemon)
+    wait_until(lambda: len(READING.findall(daemon.logged())) >= partitions, 900, "all partitions are read", daemon)
     last = max(datetime.fromisoformat(at).timestamp() for at in READING.findall(daemon.logged()))
-    return round(last - first_logged(daemon, "worker started"), 2)
+    found = {
+        "seconds": round(last - began, 2),
+        "of_the_worker": round(last - first_logged(daemon, "worker started"), 2),
+    }
+    return {**found, "worker_mb": machine.resident_mb(daemon.workers())}
 
 
-def _sampled(daemon: Daemon, seconds: float, parts: int) -> list[dict[str, float]]:
-    began, found = time.time(), []
+def _sample(daemon: Daemon, seconds: float, parts: int, into: list[dict[str, float]], save: Callable[[], None]) -> None:
+    began = time.time()
     while time.time() - began < seconds:
         time.sleep(SAMPLE_S)
+        daemon.no_surprise()
         status = daemon.status()
-        found.append(
+        into.append(
             {
                 "at_s": round(time.time() - began, 1),
                 "worker_mb": machine.resident_mb(daemon.workers()),
@@ -111,4 +197,5 @@ def _sampled(daemon: Daemon, seconds: float, parts: int) -> list[dict[str, float
                 "wanted_parts": parts,
             }
         )
-    return found
+        if len(into) % 12 == 0:
+            save()

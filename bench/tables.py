@@ -23,7 +23,7 @@ def table(found: dict[str, Any]) -> str:
         return head + _peers(found)
     if "ledger" in found and "hours" in found:
         return head + _ledger(found)
-    if "first_start_s" in found:
+    if "scale" in found:
         return head + _scale(found)
     if "stages_us" in found:
         return head + _stages(found)
@@ -176,18 +176,38 @@ def _ledger(found: dict[str, Any]) -> str:
 
 
 def _scale(found: dict[str, Any]) -> str:
-    memory = found["worker_mb"]
-    return "\n".join(
-        [
-            f"| {found['partitions']} partitions, {found['open_hours']} open hours each, {found['rate']} records/s | |",
-            "|---|---|",
-            f"| first start, until the last partition is read, s | {found['first_start_s']} |",
-            f"| start with its ledgers there, s | {found['again_s']} |",
-            f"| stop, everything decided, s | {found['stop_s']} |",
-            f"| worker MB, all parts open: first, last, peak | {memory['first']}, {memory['last']}, {memory['peak']} |",
-            f"| ledger: files, bytes | {found['ledger']['files']}, {found['ledger']['bytes']} |",
+    rows: list[tuple[str, Any]] = []
+    if "month" in found:
+        about = found["month"]
+        starts = [f"{one['seconds']} ({one['of_the_worker']})" for one in about["starts"]]
+        calls = [f"{sum(one['requests_a_partition'].values()):.1f}" for one in about["starts"]]
+        rows += [
+            (
+                f"start over {about['entries']} entries a partition, until the last is read, s (of it the worker)",
+                starts,
+            ),
+            ("requests to the NameNode a partition at these starts", calls),
         ]
-    )
+    for name, key in (("first start, no ledger", "first_start"), ("start after that run", "again")):
+        if key in found:
+            rows.append((f"{name}, s (of it the worker)", [f"{found[key]['seconds']} ({found[key]['of_the_worker']})"]))
+    if "worker_mb" in found:
+        memory = found["worker_mb"]
+        rows += [
+            (
+                "worker MB with all parts open: mean of the first minute, of the last one, peak of all",
+                [str(memory[name]) for name in ("first_minute", "last_minute", "peak")],
+            ),
+            ("minutes of that", [f"{found['memory'][-1]['at_s'] / 60:.1f}"]),
+        ]
+    if "stop_s" in found:
+        rows.append(("stop, everything decided, s", [str(found["stop_s"])]))
+    lines = [
+        f"| {found['partitions']} partitions, {found['open_hours']} open hours each, {found['rate']} records/s | |",
+        "|---|---|",
+    ]
+    lines += [f"| {name} | {', '.join(values)} |" for name, values in rows]
+    return "\n".join(lines + [f"\nfailed: {one.splitlines()[0]}" for one in found["failures"]])
 
 
 def _hours(found: dict[str, Any]) -> str:

@@ -57,7 +57,7 @@ def main() -> None:
     one.add_argument("--rounds", type=int, default=3)
     one.add_argument("--peers", default=",".join(peers.PEERS))
     one = commands.add_parser("matrix", help="sizes of records, compressions and jitter, within a time")
-    one.add_argument("--megabytes", type=int, default=200, help="of lines in each topic")
+    one.add_argument("--megabytes", type=int, default=300, help="of lines in each topic")
     one.add_argument("--minutes", type=float, default=15.0, help="after them nothing more begins")
     one.add_argument("--rounds", type=int, default=5)
     one = commands.add_parser("catchup", help="lag of live partitions while others' backlog drains")

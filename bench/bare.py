@@ -15,6 +15,8 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 BATCH = 10_000
+#: at least so many batches: what comes in the first one is not counted
+BATCHES = 50
 
 
 def measure(bootstrap: str, topic: str, partitions: int, records: int) -> dict[str, Any]:
@@ -29,8 +31,9 @@ def _main(bootstrap: str, topic: str, partitions: int, records: int) -> dict[str
     consumer = Consumer({**settings, "enable.auto.commit": False, "auto.offset.reset": "earliest"})
     consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions)])
     began, cpu, count, size = 0.0, 0.0, 0, 0
+    batch = max(1, min(BATCH, records // BATCHES))
     while count < records:
-        messages = consumer.consume(BATCH, 0.2)
+        messages = consumer.consume(batch, 0.2)
         if messages and not began:
             # what came first is not counted: the clock starts when it is there
             began, cpu, first = time.perf_counter(), time.process_time(), len(messages)

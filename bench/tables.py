@@ -64,8 +64,8 @@ def _peers(found: dict[str, Any]) -> str:
         ),
         "",
         (
-            "| | records/s | ratio | with start | CPU µs a record | ratio | with start and stop | ratio | peak MB "
-            "| files | lost | repeated | altered or misplaced | files left open |"
+            "| | records/s | ratio | to the last file (ratio) | CPU µs a record | ratio | with start and stop | ratio "
+            "| peak MB | files | lost | repeated | altered or misplaced | files left open |"
         ),
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -77,7 +77,8 @@ def _peers(found: dict[str, Any]) -> str:
         ]
         lines.append(
             f"| {name} | {_thousands(one.get('records_s'))} ({_thousands(one.get('records_s_best'))})"
-            f" | {_ratio(one.get('records_s_ratio'))} | {_thousands(one.get('wall_records_s'))}"
+            f" | {_ratio(one.get('records_s_ratio'))}"
+            f" | {_thousands(one.get('wall_records_s'))} ({_ratio(one.get('wall_records_s_ratio'))})"
             f" | {one['cpu_us']:.2f} ({one['cpu_us_best']:.2f}) | {_ratio(one.get('cpu_us_ratio'))}"
             f" | {one['cpu_whole_us']:.2f} | {_ratio(one.get('cpu_whole_us_ratio'))} | {one.get('peak_mb', 0):.0f}"
             f" | {_span(runs, 'files')} | {' | '.join(counts)} |"

@@ -64,12 +64,13 @@ class Flume:
             self._began = time.time()
         return self._began
 
-    def drained(self, here: Place, load: Load) -> bool:
-        if self._taken() < load.total:
-            return False
+    def taken(self, load: Load) -> bool:
+        return self._written() >= load.total
+
+    def closed(self, here: Place) -> bool:
         return not any(file.stranded for file in data_files(here, self.name))
 
-    def _taken(self) -> int:
+    def _written(self) -> int:
         """Events that the sinks have written, by their own counters; 0 while there is no answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as reply:

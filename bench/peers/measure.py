@@ -19,8 +19,8 @@ PEERS: dict[str, Callable[[], Peer]] = {
     "flume-file": lambda: Flume("file"),
     "flume-memory": lambda: Flume("memory"),
 }
-#: for one run of a peer; the slowest one known takes 125 s for 3 M records on a quiet machine
-TIMEOUT_S = 900.0
+#: for one run of a peer, at least, and so many records a second: the slowest one known makes 24,000 on a quiet machine
+TIMEOUT_S, LEAST_RECORDS_S = 600.0, 2_000.0
 
 
 def measure(
@@ -47,7 +47,7 @@ def measure(
         if name == "logflume":
             return daemon.drain(stack, load, topic, inspect=inspect)
         with daemon.place(stack) as here:
-            figures = program.run(PEERS[name](), here, topic, load, TIMEOUT_S)
+            figures = program.run(PEERS[name](), here, topic, load, max(TIMEOUT_S, load.total / LEAST_RECORDS_S))
             return {**figures, "account": account.compare(here, name, wanted)}
 
     for number in range(rounds):

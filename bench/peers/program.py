@@ -36,11 +36,11 @@ class Peer(Protocol):
     def began(self, log: str) -> float | None:
         """When it began to read, in seconds since 1970; None before. ``log`` is all that it has printed."""
 
-    def drained(self, here: Place, load: Load) -> bool:
-        """Whether all records were taken and no file is left open; asked while it runs.
+    def taken(self, load: Load) -> bool:
+        """Whether all records were written; asked while it runs. A peer that ends by itself says False always."""
 
-        A peer that ends by itself says False always.
-        """
+    def closed(self, here: Place) -> bool:
+        """Whether, with all records taken, no file is open any more."""
 
 
 class Failed(RuntimeError):
@@ -50,7 +50,8 @@ class Failed(RuntimeError):
 def run(peer: Peer, here: Place, topic: str, load: Load, timeout_s: float) -> dict[str, Any]:
     """One run over the whole topic: figures as those of ``daemon.drain``. Raises Failed.
 
-    Records a second count from the beginning of reading to the close of the last file of data.
+    From the beginning of reading, ``records_s`` counts until all was written, ``wall_records_s`` until the last file of
+    data was closed: Flume closes a file some time after its last record.
     """
     command, more = peer.command(here, topic)
     log = here.folder / f"{peer.name}.log"
@@ -67,14 +68,16 @@ def run(peer: Peer, here: Place, topic: str, load: Load, timeout_s: float) -> di
             start_new_session=True,
         )
     here.reaper.adopt(process.pid)
-    next_look, began = 0.0, None
+    next_look, began, taken = 0.0, None, None
     try:
         while process.poll() is None:
             watch.cpu.append((time.time(), tree.cpu_s(process.pid)))
             began = began or peer.began(_read(log))
             if time.time() >= next_look:
                 next_look = time.time() + LOOK_EVERY_S
-                if peer.drained(here, load):
+                if taken is None and peer.taken(load):
+                    taken = time.time()
+                if taken is not None and peer.closed(here):
                     break
             if time.time() > started + timeout_s:
                 raise Failed(f"{peer.name} was not done in {timeout_s:g} s\n{_tail(log)}")
@@ -88,10 +91,10 @@ def run(peer: Peer, here: Place, topic: str, load: Load, timeout_s: float) -> di
     files = data_files(here, peer.name)
     last = max((one.closed_ms for one in files if one.records), default=0) / 1000
     return {
-        "records_s": load.total / (last - began),
+        "records_s": load.total / ((taken or last) - began),
         "wall_s": last - began,
         "wall_with_start_s": last - started,
-        "wall_records_s": load.total / (last - started),
+        "wall_records_s": load.total / (last - began),
         "cpu_us": (watch.cpu_at(last) - watch.cpu_at(began)) / load.total * 1e6,
         "cpu_whole_us": (whole.ru_utime + whole.ru_stime - used.ru_utime - used.ru_stime) / load.total * 1e6,
         "peak_mb": tree.peak_mb,

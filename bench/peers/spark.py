@@ -64,7 +64,10 @@ class Spark:
         said = re.search(r"^reading ([\d.]+)$", log, re.MULTILINE)
         return float(said[1]) if said else None
 
-    def drained(self, here: Place, load: Load) -> bool:  # noqa: ARG002 (it ends by itself)
+    def taken(self, load: Load) -> bool:  # noqa: ARG002 (it ends by itself)
+        return False
+
+    def closed(self, here: Place) -> bool:  # noqa: ARG002
         return False
 
 

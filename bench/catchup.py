@@ -2,7 +2,7 @@
 
 **What "live partitions beside a backlog" means here.** One topic, one worker. During an outage half of the partitions
 got their records as always (their owner was away, as one host of two), the other half is read up to its end. Then the
-daemon starts with all of them, and live input goes on over all. The figures: how far the *live* half falls behind while
+daemon starts with all of them, and as soon as it reads, live input goes on over all. The figures: how far the *live* half falls behind while
 the other one's backlog drains, and how long that takes.
 
 An hour of event time passes in some seconds, and brings what the input brings in those seconds: a backlog of n hours
@@ -132,8 +132,9 @@ def _one(
                 daemon.log.unlink()
                 into["backlog_records"] = feed.hours(hours, behind)
                 daemon.start()
+                # not before: what comes while the program starts would be a backlog of the live ones, too
+                wait_until(lambda: _lags(daemon, feed), 120, "all partitions are read", daemon)
                 thread.start()
-                wait_until(lambda: _lags(daemon, feed), 120, "it reports positions", daemon)
                 _drained(daemon, feed, into, rate / partitions, save)
                 end.set()
                 thread.join()

@@ -2,8 +2,8 @@
 
 **What "live partitions beside a backlog" means here.** One topic, one worker. During an outage half of the partitions
 got their records as always (their owner was away, as one host of two), the other half is read up to its end. Then the
-daemon starts with all of them, and as soon as it reads, live input goes on over all. The figures: how far the *live* half falls behind while
-the other one's backlog drains, and how long that takes.
+daemon starts with all of them, and as soon as it reads, live input goes on over all. The figures: how far the *live*
+half falls behind while the other one's backlog drains, and how long that takes.
 
 An hour of event time passes in some seconds, and brings what the input brings in those seconds: a backlog of n hours
 is n × seconds × rate records. ``lag`` is what was handed to the producer less what the daemon reports as read, which it

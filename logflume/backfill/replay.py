@@ -24,7 +24,8 @@ from logflume.core import layout, ledger
 from logflume.core.ledger import Blind, Head
 from logflume.core.router import OpenPart, Round, Router
 from logflume.daemon import spooldir
-from logflume.daemon.slot import ConfirmedIds, now_ms, rules_of
+from logflume.daemon.questions import Questions
+from logflume.daemon.slot import now_ms, rules_of
 from logflume.errors import Fenced, LogflumeError, Stopped
 from logflume.kafka.ranges import RangeReader
 from logflume.kafka.topics import Topics
@@ -183,13 +184,13 @@ class _Life:
         split, daemon = self._split, self._job.config.daemon
         spool = Spool(folder, cores, buffer_bytes=daemon.buffer_bytes, limit_bytes=daemon.spool_bytes)
         topics = Topics(self._job.config.kafka.options)
-        ids = ConfirmedIds(topics)
+        questions = Questions(topics)
         router = Router(self._rules, head.state)
         settings = self._job.config.kafka.options
 
         def decide(*, everything: bool) -> Head:
             # a re-created topic would be read on as if it were the old one (K10)
-            ids.confirm(split.pid.topic, split.pid.topic_id, time.monotonic())
+            questions.confirm(split.pid.topic, split.pid.topic_id, time.monotonic())
             return self._decide(head, router, spool, uploads, everything=everything)
 
         with RangeReader(settings, split.pid.topic, split.pid.partition, head.state.committed, split.limit) as reader:

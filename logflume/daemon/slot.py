@@ -7,12 +7,10 @@ everything that may block in ``Calls``.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from logflume import commit
 from logflume.commit import Decision, LogFacts, Owner
@@ -46,10 +44,10 @@ from logflume.core.partition import (
 )
 from logflume.core.router import Keep, Rules
 from logflume.daemon.calls import Calls
+from logflume.daemon.questions import Questions
 from logflume.daemon.steps import Steps
 from logflume.errors import Fenced, LedgerError, LogflumeError, Stopped
 from logflume.kafka.consumer import Source
-from logflume.kafka.topics import Topics
 from logflume.log import get
 from logflume.model import Batch, Kind, PartitionId
 from logflume.records import Lines, RecordReader, quarantine_line
@@ -84,21 +82,13 @@ def rules_of(topic: TopicConfig) -> Rules:
     )
 
 
-class TopicIds(Protocol):
-    """Who confirms that a topic is still the one whose records were read (K10)."""
-
-    def confirm(self, topic: str, topic_id: str, since: float) -> None:
-        """Raises Stopped when the topic has another id; the broker is asked after ``since`` (monotonic)."""
-
-
 @dataclass(slots=True)
 class Tools:
     """What all slots of a worker share."""
 
     store: Store
     source: Source
-    topics: Topics
-    ids: TopicIds
+    questions: Questions
     calls: Calls
     spool: Spool
     owner_name: str
@@ -243,7 +233,7 @@ class Slot:
 
     def _claim(self, committed: tuple[int, int, str] | LogflumeError | None) -> None:
         tools, part = self._tools, (self.topic, self.partition)
-        life = self.machine.life
+        life, since = self.machine.life, time.monotonic()
         if isinstance(committed, LogflumeError):
             self.handle(Failed(committed, time.monotonic()))
             return
@@ -251,7 +241,7 @@ class Slot:
 
         def call() -> Event:
             try:
-                known = tools.topics.topic(topic)
+                known = tools.questions.topic(topic, since)
                 pid = PartitionId(topic, known.topic_id, partition)
                 return Claimed(
                     commit.claim(
@@ -260,8 +250,8 @@ class Slot:
                         owner,
                         window_ms=config.window_ms,
                         ask=lambda: LogFacts(
-                            start=tools.topics.start_offsets([part])[part],
-                            end=tools.topics.end_offsets([part], read_committed=tools.read_committed)[part],
+                            start=tools.questions.start(part),
+                            end=tools.questions.end(part),
                             committed=None if committed is None else committed[0],
                             partitions=len(known.partitions),
                         ),
@@ -312,7 +302,7 @@ class Slot:
             try:
                 decision.files = files_of(closing)
                 steps("files")
-                tools.ids.confirm(pid.topic, pid.topic_id, since)
+                tools.questions.confirm(pid.topic, pid.topic_id, since)
                 steps("confirm")
                 head = commit.decide(tools.store, decision, owner, progress=steps)
                 log.debug("decided", partition=str(pid), until=head.state.frontier, **steps.seconds)
@@ -385,9 +375,9 @@ class Slot:
 
         def call() -> Event:
             try:
-                end = tools.topics.end_offsets([part], read_committed=tools.read_committed)[part]
+                end = tools.questions.end(part)
                 # An open transaction hides what is behind it: whoever waits for that is not idle (K13).
-                hidden = tools.read_committed and tools.topics.end_offsets([part], read_committed=False)[part] > end
+                hidden = tools.read_committed and tools.questions.last(part) > end
             except LogflumeError:
                 # not confirmed, so not idle; the partition asks again
                 return EndConfirmed(None, now_ms(), time.monotonic())
@@ -424,26 +414,3 @@ def event_of(error: LogflumeError) -> Event:
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-class ConfirmedIds:
-    """Topic ids as the brokers say them; one question serves all decisions that wait for it."""
-
-    def __init__(self, topics: Topics) -> None:
-        self._topics = topics
-        self._lock = threading.Lock()
-        self._asked: dict[str, tuple[float, str]] = {}
-
-    def confirm(self, topic: str, topic_id: str, since: float) -> None:
-        with self._lock:
-            asked, found = self._asked.get(topic, (-1.0, ""))
-            if asked < since:
-                asked = time.monotonic()
-                found = self._topics.topic(topic).topic_id
-                self._asked[topic] = (asked, found)
-        if found != topic_id:
-            raise Stopped(
-                f"topic {topic} was deleted and re-created: its id was {topic_id} and is {found}",
-                hint="records that were not yet decided are gone with the old topic; "
-                f"to go on with the new one: logflume reconcile --accept-topic {topic} --reason TEXT -c CONFIG",
-            )

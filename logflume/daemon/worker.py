@@ -28,8 +28,9 @@ from logflume.core.partition import Phase
 from logflume.daemon import process, spooldir
 from logflume.daemon.calls import Calls
 from logflume.daemon.finisher import Finisher
+from logflume.daemon.questions import Questions
 from logflume.daemon.report import FinishedHour, PartitionReport, Stop, WorkerReport
-from logflume.daemon.slot import ConfirmedIds, Slot, Tools
+from logflume.daemon.slot import Slot, Tools
 from logflume.errors import ConfigError, LogflumeError, Stopped
 from logflume.kafka.consumer import Source
 from logflume.kafka.events import (
@@ -123,12 +124,11 @@ class Worker:
         # librdkafka wants a group even where nobody joins or commits
         options = _member_options({"group.id": "logflume", **kafka.options}, index)
         source = Source(options, names, static=static, on_revoke=self._revoke, on_lost=self._lose)
-        topics = Topics(kafka.options)
+        read_committed = kafka.options.get("isolation.level", "read_committed") == "read_committed"
         self._tools = Tools(
             store=store,
             source=source,
-            topics=topics,
-            ids=ConfirmedIds(topics),
+            questions=Questions(Topics(kafka.options), read_committed=read_committed),
             calls=self._calls,
             spool=Spool(
                 spool_dir,
@@ -137,7 +137,7 @@ class Worker:
                 limit_bytes=daemon.spool_bytes // daemon.workers,
             ),
             owner_name=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
-            read_committed=kafka.options.get("isolation.level", "read_committed") == "read_committed",
+            read_committed=read_committed,
             grouped=kafka.assignment == "group",
             decided=self._decided,
         )

@@ -15,7 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # imported th
     OffsetSpec,
 )
 
-from logflume.errors import Unreachable
+from logflume.errors import LogflumeError, Unreachable
 from logflume.kafka import options
 from logflume.kafka.client_log import CLIENT_LOG
 from logflume.kafka.events import TopicPart
@@ -109,21 +109,31 @@ class Topics:
         return bool(entries["message.timestamp.type"].value == "LogAppendTime")
 
     def start_offsets(self, parts: Iterable[TopicPart]) -> dict[TopicPart, int]:
-        return self._offsets("read start offsets", parts, _EARLIEST, committed=True)
+        return _whole(self.each_start_offset(parts))
 
     def end_offsets(self, parts: Iterable[TopicPart], *, read_committed: bool = True) -> dict[TopicPart, int]:
         """The offset after the last record; with ``read_committed``, before the first open transaction."""
+        return _whole(self.each_end_offset(parts, read_committed=read_committed))
+
+    def each_start_offset(self, parts: Iterable[TopicPart]) -> dict[TopicPart, int | LogflumeError]:
+        """In one request; one that has no leader does not keep the others' answers back."""
+        return self._offsets("read start offsets", parts, _EARLIEST, committed=True)
+
+    def each_end_offset(
+        self, parts: Iterable[TopicPart], *, read_committed: bool = True
+    ) -> dict[TopicPart, int | LogflumeError]:
+        """The same for the ends."""
         return self._offsets("read end offsets", parts, _LATEST, committed=read_committed)
 
     def offsets_for_time(self, parts: Iterable[TopicPart], time_ms: int) -> dict[TopicPart, int | None]:
         """The first offset with a Kafka time of ``time_ms`` or later; None where there is none."""
         spec = OffsetSpec.for_timestamp(time_ms)
-        found = self._offsets("read offsets by time", parts, spec, committed=True, lowest=_NO_LATER)
+        found = _whole(self._offsets("read offsets by time", parts, spec, committed=True, lowest=_NO_LATER))
         return {part: None if offset == _NO_LATER else offset for part, offset in found.items()}
 
     def _offsets(
         self, what: str, parts: Iterable[TopicPart], spec: OffsetSpec, *, committed: bool, lowest: int = 0
-    ) -> dict[TopicPart, int]:
+    ) -> dict[TopicPart, int | LogflumeError]:
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         wanted = {TopicPartition(*part): spec for part in parts}
         if not wanted:
@@ -132,13 +142,17 @@ class Topics:
             what,
             lambda: self._client.list_offsets(wanted, isolation_level=level, request_timeout=self._timeout_s),
         )
-        found = {}
+        found: dict[TopicPart, int | LogflumeError] = {}
         for part, future in asked.items():
-            offset = self._result(f"{what} of {part.topic}/{part.partition}", future).offset
-            if offset < lowest:
-                # librdkafka answers a time-out this way, with -1001 and no error (measured).
-                raise Unreachable(f"{what} of {part.topic}/{part.partition}: no answer")
-            found[part.topic, part.partition] = offset
+            one = f"{what} of {part.topic}/{part.partition}"
+            try:
+                offset = self._result(one, future).offset
+            except LogflumeError as error:
+                found[part.topic, part.partition] = error
+                continue
+            # librdkafka answers a time-out with -1001 and no error (measured).
+            answer = Unreachable(f"{one}: no answer") if offset < lowest else offset
+            found[part.topic, part.partition] = answer
         return found
 
     def _is_mock(self) -> bool:
@@ -158,6 +172,16 @@ class Topics:
             raise translate(error_of(failure), what) from failure
         except FutureTimeout as failure:
             raise Unreachable(f"{what}: no answer in {self._timeout_s:g} s") from failure
+
+
+def _whole(found: dict[TopicPart, int | LogflumeError]) -> dict[TopicPart, int]:
+    """Raises the first error there is."""
+    good = {}
+    for part, answer in found.items():
+        if isinstance(answer, LogflumeError):
+            raise answer
+        good[part] = answer
+    return good
 
 
 def _path_safe(topic_id: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # not declared as exported
 
+from logflume.errors import LogflumeError
 from logflume.kafka.embedded import Outgoing, produce
 from logflume.kafka.events import Lost, PartitionError, Revoked, TopicPart
 from logflume.kafka.failures import UnknownTopic
@@ -220,6 +221,10 @@ def test_topics_answers_what_a_real_broker_knows(stack: Stack, topic_factory: To
     assert topics.end_offsets(parts) == {(topic, 0): 2, (topic, 1): 0}
     assert topics.offsets_for_time(parts, 1500) == {(topic, 0): 1, (topic, 1): None}
     assert topics.end_offsets([]) == {}
+    # a partition that is not there keeps no other one's answer back
+    each = topics.each_end_offset([*parts, (topic, 7)])
+    assert (each[topic, 0], each[topic, 1]) == (2, 0)
+    assert isinstance(each[topic, 7], LogflumeError)
     for ask in (
         lambda: topics.topic("no-such-topic"),
         lambda: topics.end_offsets([("no-such-topic", 0)]),

@@ -92,11 +92,11 @@ class FakeTopics:
         self._up()
         return Topic(name, TOPIC_ID, sorted(self._broker.logs))
 
-    def start_offsets(self, parts: Iterable[TopicPart]) -> dict[TopicPart, int]:
+    def each_start_offset(self, parts: Iterable[TopicPart]) -> dict[TopicPart, int]:
         self._up()
         return {part: self._broker.starts.get(part[1], 0) for part in parts}
 
-    def end_offsets(self, parts: Iterable[TopicPart], *, read_committed: bool = True) -> dict[TopicPart, int]:
+    def each_end_offset(self, parts: Iterable[TopicPart], *, read_committed: bool = True) -> dict[TopicPart, int]:
         self._up()
         return {part: self._broker.end(part[1]) for part in parts}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from logflume.cli import main
 from logflume.config import DaemonConfig
-from logflume.errors import Busy, ConfigError, LogflumeError, Repaired
+from logflume.errors import Busy, ConfigError, Incomplete, LogflumeError, Repairable, Repaired
 from logflume.units import parse_duration
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -89,6 +90,7 @@ def cron_lines() -> list[str]:
 @pytest.mark.parametrize("number", range(len(cron_lines())))
 def test_cron_is_told_only_what_a_person_has_to_see(number: int, tmp_path: Path) -> None:
     command = cron_lines()[number]
+    assert "%" not in command  # cron takes it for a newline
     quiet = {0, 11, 12} if "reconcile" in command else {0, 12}
     for code in (0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 130):
         program = tmp_path / "logflume"
@@ -96,7 +98,7 @@ def test_cron_is_told_only_what_a_person_has_to_see(number: int, tmp_path: Path)
         program.chmod(0o755)
         # as cron does: the environment is what the file sets
         done = subprocess.run(
-            ["/bin/sh", "-c", command.replace("\\%", "%")],
+            ["/bin/sh", "-c", command],
             env={"LOGFLUME": str(program), "CONFIG": "/etc/logflume.toml", "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
@@ -115,3 +117,11 @@ def test_every_command_of_the_examples_is_one(job: str) -> None:
     for command in [units, *crons]:
         words = command.split()[2:]
         command_of(job).make_context(job, words, resilient_parsing=False)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_the_help_says_what_each_exit_code_means(job: str) -> None:
+    text = command_of(job).help or ""
+    codes = (Incomplete, Repairable, Repaired, Busy) if job == "reconcile" else (Incomplete, Busy)
+    for error in codes:
+        assert re.search(rf"^ +{error.exit_code} ", text, re.MULTILINE), error

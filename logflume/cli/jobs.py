@@ -97,6 +97,10 @@ def job(name: str, deadline_ms: int, **fields: object) -> Iterator[dict[str, obj
     except LogflumeError as error:
         logger.error("job failed", job=name, seconds=round(time.monotonic() - began, 3), error=str(error))
         raise
+    except KeyboardInterrupt:
+        hint = "run the same command again: it goes on where this one was"
+        logger.warning("job interrupted", job=name, seconds=round(time.monotonic() - began, 3), hint=hint)
+        raise
     finally:
         timer.cancel()
     logger.info("job ends", job=name, seconds=round(time.monotonic() - began, 3), **result)

@@ -1,4 +1,4 @@
-"""Logging: one line an event to standard error, as JSON for machines or text for people.
+"""Logging: one line an event to standard error, as JSON for machines or text for people (always on a terminal).
 
 What libraries log goes the same way. A field whose name says that it is a secret is masked.
 """
@@ -55,9 +55,10 @@ def configure(level: Level, fmt: Format) -> None:
 
 
 def _renderer(fmt: Format) -> Processor:
-    if fmt == "json":
+    terminal = sys.stderr.isatty()
+    if fmt == "json" and not terminal:
         return structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    return structlog.dev.ConsoleRenderer(colors=terminal)
 
 
 def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -14,6 +14,8 @@ import pytest
 from logflume.cli import main
 from logflume.config import DaemonConfig
 from logflume.errors import Busy, ConfigError, Incomplete, LogflumeError, Repairable, Repaired
+from logflume.status import metrics
+from logflume.status.figures import Figures
 from logflume.units import parse_duration
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -125,3 +127,12 @@ def test_the_help_says_what_each_exit_code_means(job: str) -> None:
     codes = (Incomplete, Repairable, Repaired, Busy) if job == "reconcile" else (Incomplete, Busy)
     for error in codes:
         assert re.search(rf"^ +{error.exit_code} ", text, re.MULTILINE), error
+
+
+def test_the_alert_rules_ask_for_metrics_that_exist() -> None:
+    page = metrics.render(Figures(1, silence_s=30).view(), 0.0)
+    reconcile = (Path(__file__).parent / "cli" / "golden" / "reconcile.prom").read_text()
+    exposed = set(re.findall(r"^# HELP (\w+)", page + reconcile, re.MULTILINE))
+    asked = set(re.findall(r"\blogflume_\w+", (DEPLOY / "prometheus-rules.yml").read_text()))
+    assert len(asked) >= 10
+    assert asked <= exposed

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,3 +92,13 @@ def test_text_is_one_line_an_event_for_people(capsys: pytest.CaptureFixture[str]
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(r"\d{4}-\d\d-\d\dT\S+Z \[warning", line)
     assert line.endswith("seconds=3")
+
+
+def test_whoever_looks_at_a_terminal_reads_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    log.configure("info", "json")
+    log.get("logflume.daemon").info("reading", offset=7)
+    assert "{" not in terminal.getvalue()
+    assert "reading" in terminal.getvalue()

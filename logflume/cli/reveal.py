@@ -12,6 +12,7 @@ from logflume.cli.options import config_option, json_option
 from logflume.core import layout
 from logflume.errors import UsageError
 from logflume.finish.reveal import Revealed, reveal
+from logflume.reconcile.stranded import current_id
 
 
 @click.command("reveal")
@@ -31,6 +32,8 @@ def command(
     marker _INCOMPLETE, which says partition by partition what is missing. Never _SUCCESS. When the rest comes
     after all, the daemon adds it, puts _SUCCESS and takes the marker away; files that were shown stay as they
     are ('logflume compact' merges them then). Parts that are decided in between stay hidden until then.
+
+    Of a topic that was re-created: also an hour that the earlier id has left open, with --topic-id.
 
     Safe beside a running daemon. A reveal that was killed is completed by the next one.
 
@@ -57,7 +60,9 @@ def command(
             raise UsageError(f"topic {topic} has no ledger of id {topic_id}", hint=f"there is {', '.join(ids)}")
         if topic_id is None and len(ids) > 1:
             raise UsageError(f"topic {topic} has ledgers of several ids", hint=f"--topic-id: one of {', '.join(ids)}")
-        done = reveal(store, topic, topic_id or ids[0], hour, dry_run=dry_run)
+        chosen = topic_id or ids[0]
+        stranded = len(ids) > 1 and chosen != current_id(store, topic, ids)
+        done = reveal(store, topic, chosen, hour, dry_run=dry_run, stranded=stranded)
         result |= {"result": done.state, "files": len(done.plan.files)}
     click.echo(json.dumps(_body(done), indent=2) if as_json else _text(done))
 

@@ -48,11 +48,15 @@ class _OneChain:
         return self.closing is not None
 
 
-def reveal(store: Store, topic: str, topic_id: str, hour: int, *, dry_run: bool = False) -> Revealed:
-    """Raises UsageError where no partition, or every partition, has closed the hour; Stopped where files
+def reveal(
+    store: Store, topic: str, topic_id: str, hour: int, *, dry_run: bool = False, stranded: bool = False
+) -> Revealed:
+    """``stranded``: the topic was re-created, and this id's hours that are open stay so.
+
+    Raises UsageError where no partition, or every partition, has closed the hour; Stopped where files
     contradict the ledger; store errors, after which the same call goes on.
     """
-    plan = operators_plan(store, topic, topic_id, hour)
+    plan = operators_plan(store, topic, topic_id, hour, stranded=stranded)
     directory = f"{store.root}/{plan.directory}"
     if run.marked(store, directory):
         return Revealed("marked", plan)
@@ -81,7 +85,7 @@ def reveal(store: Store, topic: str, topic_id: str, hour: int, *, dry_run: bool 
     return Revealed("revealed", found)
 
 
-def operators_plan(store: Store, topic: str, topic_id: str, hour: int) -> Plan:
+def operators_plan(store: Store, topic: str, topic_id: str, hour: int, *, stranded: bool = False) -> Plan:
     """The hour as the ledgers have it now. ``incomplete`` is empty when every partition has closed it."""
     chains = {pid.partition: commit.read_head(store, pid) for pid in commit.chains(store, topic, topic_id)}
     heads = {number: head for number, head in chains.items() if head is not None}
@@ -91,7 +95,7 @@ def operators_plan(store: Store, topic: str, topic_id: str, hour: int) -> Plan:
     if hour % window_ms:
         raise UsageError(f"{show_instant(hour)} is not the begin of an hour of topic {topic}")
     read = {number: _read(store, head, hour) for number, head in heads.items()}
-    if not any(one.closes for one in read.values()):
+    if not any(one.closes or (stranded and one.parts) for one in read.values()):
         raise UsageError(
             f"{layout.hour_name(hour, window_ms)} of {topic} is not held back: no partition has closed it, or all "
             "have forgotten it",

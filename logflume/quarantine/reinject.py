@@ -128,7 +128,7 @@ def reinject(
     result = Result()
     last = newest(store, topic, topic_id)
     if last is not None and not dry_run:
-        result.resumed = _publish(store, last)
+        result.resumed = publish(store, last)
     done: Done = {} if last is None else {number: offsets.copy() for number, offsets in last.done.items()}
     with tempfile.TemporaryDirectory(prefix="logflume-reinject-") as spool:
         sorter = _Sorter(config, now_ms, Path(spool))
@@ -148,7 +148,7 @@ def reinject(
         files = sorter.upload(store, topic, topic_id)
     record = Record(0 if last is None else last.number + 1, tuple(files), done)
     _put(store, topic, topic_id, record)
-    _publish(store, record)
+    publish(store, record)
     result.files = [file["path"] for file in files]
     return result
 
@@ -176,7 +176,7 @@ def _put(store: Store, topic: str, topic_id: str, record: Record) -> None:
         raise Busy(f"another run was quicker: it has put {path}", hint="run it again; what that one took is left out")
 
 
-def _publish(store: Store, record: Record) -> int:
+def publish(store: Store, record: Record) -> int:
     """Files of a decided record to their final names; returns how many were not there."""
     shown = 0
     for file in record.files:

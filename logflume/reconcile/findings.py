@@ -45,6 +45,9 @@ class What(StrEnum):
     PLAN_LEFT = "plan_left"
     REVEAL_LEFT = "reveal_left"
     COMPACTION_LEFT = "compaction_left"
+    REINJECTED_WRONG = "reinjected_wrong"
+    REINJECTED_LEFT = "reinjected_left"
+    HOUR_STRANDED = "hour_stranded"
     TMP_LEFT = "tmp_left"
     SPOOL_LEFT = "spool_left"
     HOUR_DUPLICATE = "hour_duplicate"
@@ -82,6 +85,9 @@ MEANINGS: dict[What, tuple[Mend, str]] = {
     What.PLAN_LEFT: (Mend.REPAIR, "the plan of an hour that is marked"),
     What.REVEAL_LEFT: (Mend.REPAIR, "an operator's _INCOMPLETE beside _SUCCESS"),
     What.COMPACTION_LEFT: (Mend.REPAIR, "a compaction that was begun and is not done"),
+    What.REINJECTED_WRONG: (Mend.PERSON, "a file of reinjected records that is gone, or not what was written"),
+    What.REINJECTED_LEFT: (Mend.REPAIR, "reinjected records that were decided and do not show yet"),
+    What.HOUR_STRANDED: (Mend.PERSON, "an hour that an earlier id of the topic has left open for good"),
     What.TMP_LEFT: (Mend.REPAIR, "an upload that nobody can decide any more"),
     What.SPOOL_LEFT: (Mend.REPAIR, "the spool of a worker that is gone, on this host"),
     What.HOUR_DUPLICATE: (Mend.PERSON, "offsets of an hour are in another root, too"),

@@ -20,6 +20,7 @@ from logflume.errors import LogflumeError, Stopped
 from logflume.finish import run
 from logflume.finish.plan import PartitionHour, Plan, make_plan
 from logflume.log import get
+from logflume.quarantine import reinject
 from logflume.reconcile.findings import Finding, Mend, What
 from logflume.reconcile.plan import finished_files, regroup
 from logflume.reconcile.topic import TopicCheck
@@ -69,6 +70,7 @@ class Repair:
             What.MARKER_MISSING: self._finish,
             What.REVEAL_LEFT: self._remove,
             What.COMPACTION_LEFT: self._carry_out,
+            What.REINJECTED_LEFT: self._show,
             What.SPOOL_LEFT: self._sweep,
         }
         repairs.get(finding.what, self._remove)(finding)
@@ -94,6 +96,11 @@ class Repair:
 
     def _carry_out(self, finding: Finding) -> None:
         carry_out(self._store, records.decode(self._store.read(f"{self._store.root}/{finding.path}")))
+
+    def _show(self, finding: Finding) -> None:
+        found = reinject.find(self._store, finding.topic, finding.topic_id, finding.path)
+        if found is not None:
+            reinject.publish(self._store, reinject.read(self._store, finding.topic, finding.topic_id, found[0]))
 
     def _sweep(self, finding: Finding) -> None:
         spooldir.sweep(Path(finding.path).parent)

@@ -21,11 +21,12 @@ from logflume.daemon import spooldir
 from logflume.errors import Refused
 from logflume.kafka.topics import Topics
 from logflume.log import get
-from logflume.reconcile import checkpoint, orphans, roots
+from logflume.reconcile import checkpoint, orphans, reinjected, roots
 from logflume.reconcile.findings import Finding, Mend, What, backfills, exit_code
 from logflume.reconcile.kafka import compare
 from logflume.reconcile.look import Counted
 from logflume.reconcile.repair import Repair
+from logflume.reconcile.stranded import stranded
 from logflume.reconcile.topic import Figures, Options, TopicCheck
 from logflume.reconcile.walk import TopicWalk
 from logflume.store.base import Store
@@ -134,6 +135,7 @@ def _left_behind(run: Run, store: Store, checks: Sequence[TopicCheck], now_ms: i
     found: list[Finding] = []
     older_than = now_ms - run.options.grace_ms
     for check in checks:
+        found += stranded(store, check.topic, check.walks, check.open)
         is_whole = not any(finding.mend is Mend.BACKFILL for finding in check.findings)
         for walk in check.walks:
             chains = list(walk.chains.values())
@@ -143,6 +145,15 @@ def _left_behind(run: Run, store: Store, checks: Sequence[TopicCheck], now_ms: i
                 lambda c, n=needed: orphans.left_uploads(store, c, n, older_than), chains
             ):
                 found += chain_found
+            found += reinjected.check(
+                store,
+                check.topic,
+                walk.topic_id,
+                full=run.options.full,
+                deep=run.options.deep,
+                settled_ms=check.settled_ms,
+                older_than_ms=older_than,
+            )
             found += orphans.left_of_finishing(store, walk, older_than, is_whole=is_whole)
     try:
         found += orphans.left_spools(spooldir.left(Path(run.config.daemon.spool)))

@@ -84,7 +84,9 @@ class DaemonConfig(Table):
         "", "where to publish owners and offsets for monitoring: `host:port[,host:port…][/path]`"
     )
     log_level: Literal["debug", "info", "warning", "error"] = key("info", "the least severe level that is logged")
-    log_format: Literal["json", "text"] = key("json", "JSON lines, or text for people; to standard error, on a terminal always text")
+    log_format: Literal["json", "text"] = key(
+        "json", "JSON lines, or text for people; to standard error, on a terminal always text"
+    )
 
     @property
     def http_address(self) -> tuple[str, int] | None:

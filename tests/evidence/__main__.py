@@ -1,10 +1,11 @@
 """``python -m tests.evidence``: crash points, simulator, mutants, real faults, real kills, and the account of all.
 
     python -m tests.evidence --quick           about ten minutes
-    python -m tests.evidence --only faults --runs 5
+    python -m tests.evidence --only faults --runs 5 --add
 
-``evidence/evidence.json`` and ``evidence/evidence.md``; with ``--only`` the other parts stay as they were, each with
-its own date and commit. Exit status 1 if a part that ran was not clean.
+Writes ``evidence/evidence.json`` and ``evidence/evidence.md``; with ``--only`` the other parts stay as they were, each
+with its own date and commit. ``--add``: the real faults are added to those that are there. Exit status 1 if a part
+that ran was not clean.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 from pathlib import Path
 
 from tests.evidence import tables
-from tests.evidence.parts import FULL, QUICK, ROOT, Sizes, commands, run
+from tests.evidence.parts import FULL, QUICK, ROOT, Sizes, added, commands, run
 
 DIRECTORY = ROOT / "evidence"
 
@@ -41,6 +42,8 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="a sample of each part")
     parser.add_argument("--only", nargs="+", choices=tables.NAMES, default=[], help="only these parts")
+    parser.add_argument("--add", action="store_true", help="keep the earlier runs of real faults; with --only")
+    parser.add_argument("--faults", nargs="+", metavar="NAME", help="only such real faults, as tests.real --only")
     parser.add_argument("--stride", type=int, help=f"every so many crash points; default {FULL.stride}")
     parser.add_argument("--soak-s", type=float, help=f"seconds of simulator; default {FULL.soak_s:g}")
     parser.add_argument("--mutants", type=int, help="how many of them; default all")
@@ -56,7 +59,11 @@ def main() -> int:
     parts = read() if asked.only else {}
     chosen = asked.only or list(tables.NAMES)
     for name in chosen:
-        parts[name] = run(commands(sizes)[name])
+        command = commands(sizes)[name]
+        if name == "faults" and asked.faults:
+            command += ["--only", *asked.faults]
+        part = run(command)
+        parts[name] = added(parts.get(name), part) if name == "faults" and asked.add else part
         write(parts)
     return any(parts[name]["exit"] != 0 for name in chosen)
 

@@ -58,7 +58,21 @@ def run(command: list[str]) -> dict[str, Any]:
         "exit": code,
         "seconds": round(time.monotonic() - began),
         "machine": before,
+        "commits": [before["commit"]],
         "result": result,
+    }
+
+
+def added(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """The runs of both, where both have any: each real fault counts for itself, whenever it was."""
+    if before is None or before["result"] is None or now["result"] is None:
+        return now
+    return {
+        **now,
+        "exit": before["exit"] or now["exit"],
+        "seconds": before["seconds"] + now["seconds"],
+        "commits": [*before["commits"], *(one for one in now["commits"] if one not in before["commits"])],
+        "result": before["result"] + now["result"],
     }
 
 

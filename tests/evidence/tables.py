@@ -55,7 +55,9 @@ def ran(parts: Parts) -> str:
         size = f"{on['cores']} cores ({on['cpu']}), {on['memory_gib']} GiB"
         versions = f"Python {on['python']}, librdkafka {on['librdkafka']}, hdfs-native {on['packages']['hdfs-native']}"
         took = f"{part['seconds'] / 60:.1f} min"
-        lines.append(f"| {title} | {on['date']} | {on['commit']} | {took} | {size}; {versions} | {on['load']} |")
+        lines.append(
+            f"| {title} | {on['date']} | {', '.join(part['commits'])} | {took} | {size}; {versions} | {on['load']} |"
+        )
     return "\n".join(lines)
 
 
@@ -206,6 +208,6 @@ def summary(parts: Parts) -> str:
             lines.append(f"| {title} | did not run | |")
             continue
         on = part["machine"]
-        lines.append(f"| {title} | {on['date']}, {on['commit']} | {_LINES[name](part['result'])} |")
+        lines.append(f"| {title} | {on['date']}, {', '.join(part['commits'])} | {_LINES[name](part['result'])} |")
     machines = sorted({f"{p['machine']['cores']} cores, {p['machine']['memory_gib']} GiB" for p in parts.values()})
     return "\n".join([*lines, "", f"Machine: {'; '.join(machines) or 'none'}. All of it: `evidence/evidence.md`."])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.evidence import tables
+from tests.evidence import parts, tables
 from tests.real.scenario import Outcome
 
 MACHINE = {
@@ -24,7 +24,14 @@ MACHINE = {
 
 
 def part(result: Any, code: int = 0) -> dict[str, Any]:
-    return {"command": "python -m something", "exit": code, "seconds": 60, "machine": MACHINE, "result": result}
+    return {
+        "command": "python -m something",
+        "exit": code,
+        "seconds": 60,
+        "machine": MACHINE,
+        "commits": ["abc"],
+        "result": result,
+    }
 
 
 def outcome(seed: int, **figures: Any) -> dict[str, Any]:
@@ -55,6 +62,13 @@ def test_what_could_not_run_here_counts_as_no_run() -> None:
     text = tables.faults([outcome(1, ok=False, explained="no rights"), outcome(2)])
     assert "| a fault | K1 | 1 | 1 |" in text
     assert "not run: no rights" in tables.faults([outcome(1, ok=False, explained="no rights")])
+
+
+def test_runs_are_added_to_those_that_are_there() -> None:
+    both = parts.added(part([outcome(1)], 1), {**part([outcome(2)]), "commits": ["def"]})
+    assert [one["seed"] for one in both["result"]] == [1, 2]
+    assert (both["exit"], both["commits"], both["seconds"]) == (1, ["abc", "def"], 120)
+    assert parts.added(part(None, 1), part([outcome(2)]))["exit"] == 0
 
 
 def test_ranks_are_values_that_were_measured() -> None:

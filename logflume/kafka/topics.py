@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -84,8 +85,20 @@ class Topics:
                 known = self._result(f"look up topic {name}", future)
             except UnknownTopic:
                 continue
+            except Unreachable:
+                self._forget_controller()
+                raise
             found[name] = Topic(name, _path_safe(str(known.topic_id)), sorted(p.id for p in known.partitions))
         return found
+
+    def _forget_controller(self) -> None:
+        """Have the client ask any broker who is there; the next question finds its way (K16).
+
+        librdkafka sends this one to what the last metadata named as controller, waits for that broker alone, and
+        refreshes metadata every five minutes. With the broker down, nothing could be decided until then.
+        """
+        with contextlib.suppress(KafkaException):  # nobody answers at all: the caller raises that
+            self._client.list_topics(timeout=self._timeout_s / 2)
 
     def _mock_topic(self, name: str) -> Topic:
         known = self._now(f"look up topic {name}", lambda: self._client.list_topics(name, timeout=self._timeout_s))

@@ -16,7 +16,6 @@ from kazoo.client import KazooClient  # type: ignore[import-untyped]
 from tests.conftest import TopicFactory
 from tests.stack import Stack
 from tests.stack.hadoop import dfsadmin, wait_live_datanodes, webhdfs
-from tests.stack.kafka import KafkaCluster
 from tests.stack.server import POLL_S, Server, StartError, Workspace
 
 RECORDS = 100
@@ -226,16 +225,6 @@ def test_kafka_clients_stay_behind_the_proxies(own_stack: Stack, topic_factory: 
             eventually(lambda: come(RECORDS + 1), "the record from behind the cut")
         finally:
             consumer.close()
-
-
-@pytest.mark.slow
-def test_three_brokers_serve_on_while_one_is_dead(kafka_cluster: KafkaCluster, topic_factory: TopicFactory) -> None:
-    topic = topic_factory(3, bootstrap=kafka_cluster.bootstrap)
-    produce(kafka_cluster.bootstrap, topic)
-    kafka_cluster.servers[0].kill()
-    assert consume(kafka_cluster.bootstrap, topic, "consumer") == set(range(RECORDS))
-    produce(kafka_cluster.bootstrap, topic)
-    kafka_cluster.servers[0].restart()
 
 
 def test_a_server_that_does_not_come_up_shows_its_log() -> None:

@@ -1,0 +1,52 @@
+"""One of three brokers is dead: the others serve on, and everybody finds them."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from logflume.errors import Unreachable
+from logflume.kafka.failures import UnknownTopic
+from logflume.kafka.topics import Topics
+from tests.conftest import TopicFactory
+from tests.stack.kafka import KafkaCluster
+from tests.stack.test_stack import RECORDS, consume, produce
+
+pytestmark = pytest.mark.slow
+
+#: each takes one of three brokers for the controller, at random: that none takes the first one is one in a hundred
+CLIENTS = 12
+TRIES = 3
+
+
+def test_three_brokers_serve_on_while_one_is_dead(kafka_cluster: KafkaCluster, topic_factory: TopicFactory) -> None:
+    topic = topic_factory(3, bootstrap=kafka_cluster.bootstrap)
+    produce(kafka_cluster.bootstrap, topic)
+    kafka_cluster.servers[0].kill()
+    assert consume(kafka_cluster.bootstrap, topic, "consumer") == set(range(RECORDS))
+    produce(kafka_cluster.bootstrap, topic)
+    kafka_cluster.servers[0].restart()
+
+
+def test_questions_are_answered_again_whichever_broker_is_dead(
+    kafka_cluster: KafkaCluster, topic_factory: TopicFactory
+) -> None:
+    """K16. A decision asks for the topic's id: it must not wait for one broker while the others are well."""
+    topic = topic_factory(bootstrap=kafka_cluster.bootstrap)
+    clients = [Topics({"bootstrap.servers": kafka_cluster.bootstrap}, timeout_s=4) for _ in range(CLIENTS)]
+
+    def ask(client: Topics) -> list[int]:
+        for _ in range(TRIES):
+            try:
+                return client.topic(topic).partitions
+            except (Unreachable, UnknownTopic):  # also a broker that has not heard of the new topic yet
+                time.sleep(0.5)
+        return []
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        assert list(pool.map(ask, clients)) == [[0]] * CLIENTS
+        kafka_cluster.servers[0].kill()
+        assert list(pool.map(ask, clients)) == [[0]] * CLIENTS
+    kafka_cluster.servers[0].restart()

@@ -240,7 +240,9 @@ class Partition:
     def _claimed(self, event: Claimed) -> list[Action]:
         self.head = event.head
         self.router = Router(self.rules, event.head.state, first_serial=self._serial)
-        self.phase, self.error, self._delay_s = Phase.READING, None, RETRY_FIRST_S
+        # The pause before the next try stays as it is until something is decided: a claim is an entry, and where none
+        # of them leads to a decision (the spool's disk is full, P3) they must not come twice a second.
+        self.phase, self.error = Phase.READING, None
         self._caught_up, self._confirming = None, False
         return [Start(event.head.state.committed)]
 

@@ -219,6 +219,30 @@ def test_being_overtaken_drops_everything_and_begins_a_new_life() -> None:
     assert write.keeps[0].part >= serials, "a part's serial is never used twice in a process"
 
 
+def test_claims_that_lead_to_no_decision_come_after_longer_and_longer_pauses() -> None:
+    """P3: what was spooled is not whole, again and again, until the disk has room."""
+    partition, mono, pauses = Partition(RULES), MONO, []
+    for _ in range(9):
+        partition.handle(Claimed(head()))
+        partition.handle(Records(rows(0, T0), T0, mono))
+        partition.handle(Tick(T0, mono))
+        partition.handle(Overtaken(StoreError("no space left"), mono))
+        began = mono
+        while partition.phase is Phase.WAITING:
+            mono += RETRY_FIRST_S
+            partition.handle(Tick(T0, mono))
+        pauses.append(mono - began)
+    assert pauses == [RETRY_FIRST_S * 2**n for n in range(6)] + [RETRY_LAST_S] * 3
+    partition.handle(Claimed(head()))
+    partition.handle(Records(rows(0, T0), T0, mono))
+    partition.handle(Tick(T0, mono))
+    partition.handle(Decided(decided(partition)))
+    partition.handle(Records(rows(1, T0), T0, mono))
+    partition.handle(Tick(T0, mono + RULES.roll_every_s))
+    partition.handle(Overtaken(ERROR, mono))
+    assert partition.handle(Tick(T0, mono + RETRY_FIRST_S)) == [Claim()], "a decision is progress"
+
+
 def test_a_stopped_partition_is_looked_at_again() -> None:
     partition = partition_in(Phase.STOPPED)
     assert partition.handle(Tick(T0, MONO + STOPPED_S - 1)) == []

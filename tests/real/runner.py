@@ -162,7 +162,7 @@ def account(scenario: Scenario, ground: Ground, outcome: Outcome, taken: int) ->
     outcome.pending, outcome.hours = report.pending, len(report.complete)
     outcome.workers_died = sum(each.logged().count("worker died") for each in ground.daemons)
     sizes = [len(record.value or b"") for record in log.records.values()]
-    outcome.again = max(0, taken - (report.acknowledged - report.pending))
+    outcome.again = max(0, taken - report.acknowledged)
     outcome.again_bytes = outcome.again * sum(sizes) // max(1, len(sizes))
     report.clean(crashed=True, pending=bool(scenario.stops))
 

@@ -55,7 +55,7 @@ def main() -> int:
 def run_all(chosen: list[Scenario], runs: int, seed: int, json_file: Path | None, logs: Path | None) -> list[Outcome]:
     """Round by round, so that a broken-off run has as many of each as possible."""
     outcomes: list[Outcome] = []
-    for pair in (False, True):
+    for pair in (True, False):
         group = [scenario for scenario in chosen if scenario.pair is pair]
         if not group:
             continue

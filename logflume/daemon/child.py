@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -44,11 +46,23 @@ class Signalled:
 
 Event = Heard | Closed | Signalled
 
+#: what a worker process runs: configuration, number, spool directory, the pipe to the parent
+Target = Callable[[Config, int, str, Connection], None]
+
+
+def run_worker(config: Config, index: int, spool_dir: str, conn: Connection) -> None:
+    """The target that the parent names: it has to import what it names, so this leads on to the worker only
+    in the child, and the parent never loads a client of Kafka or HDFS.
+    """
+    from logflume.daemon import worker  # noqa: PLC0415
+
+    worker.main(config, index, spool_dir, conn)
+
 
 class Child:
     """What it reports goes to ``events``. Every method is for the parent's main thread."""
 
-    def __init__(self, target: process.Target, config: Config, index: int, events: SimpleQueue[Event]) -> None:
+    def __init__(self, target: Target, config: Config, index: int, events: SimpleQueue[Event]) -> None:
         self.index = index
         self.report: WorkerReport | None = None
         self.killed = False

@@ -18,23 +18,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
-from logflume.config import Config
 from logflume.errors import ConfigError, LogflumeError, Unreachable
-
-Target = Callable[[Config, int, str, Connection], None]
 
 _PR_SET_PDEATHSIG = 1
 
 _T = TypeVar("_T")
-
-
-def run_worker(config: Config, index: int, spool_dir: str, conn: Connection) -> None:
-    """The target that the parent names: it has to import what it names, so this leads on to the worker only
-    in the child, and the parent never loads a client of Kafka or HDFS.
-    """
-    from logflume.daemon import worker  # noqa: PLC0415
-
-    worker.main(config, index, spool_dir, conn)
 
 
 def start(name: str, target: Callable[..., None], *args: object) -> tuple[SpawnProcess, Connection]:

@@ -20,8 +20,8 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 
 from logflume.config import Config
-from logflume.daemon import process, spooldir
-from logflume.daemon.child import Child, Closed, Event, Heard, Signalled
+from logflume.daemon import spooldir
+from logflume.daemon.child import Child, Closed, Event, Heard, Signalled, Target, run_worker
 from logflume.daemon.notify import Notifier
 from logflume.errors import ConfigError, LogflumeError
 from logflume.log import get
@@ -76,9 +76,7 @@ class _Place:
 class Supervisor:
     """``Supervisor(config).run()`` from the main thread; returns the exit code of the program."""
 
-    def __init__(
-        self, config: Config, *, target: process.Target = process.run_worker, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, config: Config, *, target: Target = run_worker, limits: Limits | None = None) -> None:
         self._config, self._target = config, target
         self._limits = limits or Limits.of(config)
         self._spool = Path(config.daemon.spool)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from logflume.daemon.process import Target
+from logflume.daemon.child import Target
 from logflume.daemon.supervisor import SIGNALS, Limits, Supervisor
 from logflume.errors import Refused
 from tests.daemon import fakes

@@ -16,8 +16,7 @@ from logflume import commit
 from logflume.commit import Decision, LogFacts, Owner
 from logflume.config import TopicConfig
 from logflume.core import layout
-from logflume.core.ledger import Head
-from logflume.core.partition import (
+from logflume.core.events import (
     Action,
     CaughtUp,
     Claim,
@@ -32,8 +31,6 @@ from logflume.core.partition import (
     Failed,
     Forget,
     Overtaken,
-    Partition,
-    Phase,
     Records,
     Report,
     Revoke,
@@ -42,6 +39,8 @@ from logflume.core.partition import (
     Trouble,
     Write,
 )
+from logflume.core.ledger import Head
+from logflume.core.partition import Partition, Phase
 from logflume.core.router import Keep, Rules
 from logflume.daemon.calls import Calls
 from logflume.daemon.questions import Questions

@@ -10,13 +10,7 @@ import pytest
 
 from logflume.core import ledger
 from logflume.core.diagram import mermaid, words
-from logflume.core.ledger import Closing, Head
-from logflume.core.partition import (
-    METADATA_BYTES,
-    RETRY_FIRST_S,
-    RETRY_LAST_S,
-    STOPPED_S,
-    TABLE,
+from logflume.core.events import (
     CaughtUp,
     Claim,
     Claimed,
@@ -29,10 +23,7 @@ from logflume.core.partition import (
     Event,
     Failed,
     Forget,
-    IllegalEvent,
     Overtaken,
-    Partition,
-    Phase,
     Records,
     Report,
     Revoke,
@@ -40,6 +31,17 @@ from logflume.core.partition import (
     Tick,
     Trouble,
     Write,
+)
+from logflume.core.ledger import Closing, Head
+from logflume.core.partition import (
+    METADATA_BYTES,
+    RETRY_FIRST_S,
+    RETRY_LAST_S,
+    STOPPED_S,
+    TABLE,
+    IllegalEvent,
+    Partition,
+    Phase,
     commit_of,
 )
 from logflume.core.router import Rows, Rules

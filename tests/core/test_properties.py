@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from logflume.core import ledger
-from logflume.core.ledger import Entry, Head, Part
-from logflume.core.partition import (
+from logflume.core.events import (
     CaughtUp,
     Claim,
     Claimed,
@@ -31,8 +30,6 @@ from logflume.core.partition import (
     Failed,
     Forget,
     Overtaken,
-    Partition,
-    Phase,
     Records,
     Revoke,
     Start,
@@ -40,6 +37,8 @@ from logflume.core.partition import (
     Trouble,
     Write,
 )
+from logflume.core.ledger import Entry, Head, Part
+from logflume.core.partition import Partition, Phase
 from logflume.core.router import Round, Router, Rows, Rules
 from logflume.errors import Fenced, StoreError
 from logflume.model import Kind, OffsetSet, PartitionId, Reason

@@ -44,14 +44,22 @@ def configure(level: Level, fmt: Format) -> None:
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
+    formatter = _OverProgress if sys.stderr.isatty() else structlog.stdlib.ProcessorFormatter
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        formatter(
             foreign_pre_chain=common,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(fmt)],
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("logflume").setLevel(number)
+
+
+class _OverProgress(structlog.stdlib.ProcessorFormatter):
+    """On a terminal: a line takes the place of a progress bar, which is drawn again below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"\r\x1b[K{super().format(record)}"
 
 
 def _renderer(fmt: Format) -> Processor:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -94,7 +99,8 @@ def test_json_is_a_contract_and_the_log_says_when_it_began_and_ended(
     body = json.loads(done.stdout)
     assert list(body)[len(plan) :] == ["seconds", "already", "parts", "records", "bytes", "hours"]
     assert (body["records"], body["hours"]["incomplete"]) == (COUNT, 0)
-    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    # no terminal, so no bar: every line is one of the log
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
     events = {line["event"]: line for line in lines}
     assert events["backfill begins"]["records"] == COUNT
     assert events["backfill ends"]["seconds"] == body["seconds"]
@@ -130,3 +136,30 @@ def test_a_repair_of_a_root_where_all_is_well_says_so(program: Program, config: 
     ]
     assert (body["parts"], body["amended"]) == (4, 0)
     assert lost.read_bytes() == before
+
+
+def on_a_terminal(*args: str) -> tuple[int, str]:
+    """Exit code, and everything that a person would see; lines end with CR LF there."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "logflume", *args])
+    seen = b""
+    with suppress(OSError):  # what reading says when the other end is closed
+        while data := os.read(terminal, 1 << 16):
+            seen += data
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen.decode()
+
+
+def test_on_a_terminal_there_is_a_bar_with_rate_and_time_left(config: str, tmp_path: Path) -> None:
+    code, seen = on_a_terminal("backfill", "-c", config, "--into", f"file://{tmp_path}/replay")
+    assert code == 0, seen
+    bars = [one for one in re.split(r"[\r\n]+", seen) if "[" in one and f"/{COUNT}" in one]
+    assert re.search(rf"  \[-+\] +0/{COUNT}$", bars[0]), bars
+    # drawn over and over on its own line: what it has done, and how many a second
+    assert re.search(rf"  \[#+\]  {COUNT}/{COUNT} +[0-9,]+/s *$", bars[-1]), bars
+    # a line of the log takes its place, and does not stand behind it
+    logged = [one for one in re.split(r"\r?\n", seen) if "backfill begins" in one]
+    assert len(logged) == 1
+    assert logged[0].rsplit("\r", 1)[1].startswith("\x1b[K"), logged
+    assert f"{COUNT} records in" in seen

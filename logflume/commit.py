@@ -100,11 +100,19 @@ def trim(store: Store, head: Head, older_than_ms: int) -> int:
 
 
 def claim(
-    store: Store, pid: PartitionId, owner: Owner, *, window_ms: int, ask: Callable[[], LogFacts], latest: bool
+    store: Store,
+    pid: PartitionId,
+    owner: Owner,
+    *,
+    window_ms: int,
+    ask: Callable[[], LogFacts],
+    latest: bool,
+    firsts: dict[tuple[str, str], int] | None = None,
 ) -> Head:
     """S1: finish what the last owner left, then fence it with an entry of our own.
 
     ``latest``: a partition that was there when its topic was first seen begins at the end of the log.
+    ``firsts``: what ``first_partitions`` said to earlier claims, by topic and id; it never changes, and is added to.
 
     Raises Stopped when the log and the chain contradict each other (K7, K8, K9, C4), before anything is
     written; Fenced when another owner is claiming at the same time; store errors with unknown outcome
@@ -117,7 +125,12 @@ def claim(
     earlier = earlier_ids(store, pid)
     if head is None and earlier:
         check_accepted(store, pid, earlier)
-    added = pid.partition >= first_partitions(store, pid.topic, pid.topic_id, facts.partitions) or bool(earlier)
+    first = (firsts or {}).get((pid.topic, pid.topic_id))
+    if first is None:
+        first = first_partitions(store, pid.topic, pid.topic_id, facts.partitions)
+        if firsts is not None:
+            firsts[pid.topic, pid.topic_id] = first
+    added = pid.partition >= first or bool(earlier)
     if head is None:
         start = facts.end if latest and not added else facts.start
         entry = ledger.genesis(

@@ -10,7 +10,7 @@ import pytest
 
 from logflume import commit
 from logflume.commit import LogFacts, Owner
-from logflume.core import ledger
+from logflume.core import layout, ledger
 from logflume.core.ledger import Head
 from logflume.core.router import Router, Rules
 from logflume.errors import Fenced
@@ -130,6 +130,34 @@ def test_the_broker_is_asked_for_the_end_after_the_chain_was_read(tmp_path: Path
     owner = Owner("one", lambda: 1, "c")
     commit.claim(Watched(str(tmp_path)), PID, owner, window_ms=HOUR_MS, ask=ask, latest=False)
     assert order[:2] == ["chain", "end"]
+
+
+def test_how_many_partitions_a_topic_first_had_is_read_once_for_all_claims_of_a_process(tmp_path: Path) -> None:
+    """A start with a thousand partitions read the same file a thousand times."""
+    read = []
+
+    class Watched(LocalStore):
+        def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+            read.append(path.rsplit("/", 1)[1])
+            return super().read(path, offset, length)
+
+    store, owner, firsts = Watched(str(tmp_path)), Owner("one", lambda: 1, "c"), dict[tuple[str, str], int]()
+
+    def ask() -> LogFacts:
+        return LogFacts(0, 100, None, 4)
+
+    for number in range(4):
+        pid = PartitionId(PID.topic, PID.topic_id, number)
+        commit.claim(store, pid, owner, window_ms=HOUR_MS, ask=ask, latest=False, firsts=firsts)
+    assert read.count(layout.topic_path(PID.topic, PID.topic_id).rsplit("/", 1)[1]) == 1
+    # and what was remembered decides as what was read: partition 4 has come later, and joins
+    later = PartitionId(PID.topic, PID.topic_id, 4)
+    head = commit.read_head(store, PID)
+    assert head is not None
+    closed = commit.append(store, ledger.join(head, until=HOUR_MS, at=1))
+    assert closed.state.frontier == HOUR_MS
+    joined = commit.claim(store, later, owner, window_ms=HOUR_MS, ask=ask, latest=False, firsts=firsts)
+    assert joined.state.frontier == HOUR_MS
 
 
 def test_what_is_known_to_be_finished_never_goes_back() -> None:

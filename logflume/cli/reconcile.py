@@ -24,8 +24,8 @@ from logflume.model import PartitionId
 from logflume.reconcile import report as reports
 from logflume.reconcile.accept import accept_gap, accept_topic
 from logflume.reconcile.lock import only_one
+from logflume.reconcile.model import Options
 from logflume.reconcile.run import Report, Run, reconcile
-from logflume.reconcile.topic import Options
 from logflume.store import Store, open_store
 from logflume.units import parse_duration, parse_instant
 

@@ -17,6 +17,7 @@ from logflume.finish.plan import File, Plan
 from logflume.model import Kind
 from logflume.reconcile.chain import Decided
 from logflume.reconcile.findings import Finding, Range, What
+from logflume.reconcile.regroup import finished_files, regroup
 from logflume.store.base import FileStatus
 
 MARKERS = (layout.SUCCESS, layout.INCOMPLETE)
@@ -204,7 +205,7 @@ def _check_unmarked(hour: Hour, look: Look, settled_ms: int) -> Verdict:
         else:
             found += [hour.finding(What.PLAN_WRONG, path, p, hint=_PLAN_HINT) for p in _plan_problems(hour, plan)]
     finished = finished_files(hour.topic, look.files)
-    files = list(plan.files) if plan is not None else regroup(hour, finished)
+    files = list(plan.files) if plan is not None else regroup(hour.decided, finished)
     if files is None:
         # the marker of a finished hour is gone, and what its files were made of cannot be told
         detail = (
@@ -256,41 +257,6 @@ def _no_marker(hour: Hour, look: Look) -> Iterator[Finding]:
     elif look.files:
         hint = "its files cannot be proved any more; look at them, and write the marker by hand if they are right"
         yield hour.finding(What.MARKER_LOST, path, "entries that had a part of this hour are dropped", hint=hint)
-
-
-def finished_files(topic: str, files: Mapping[str, FileStatus]) -> dict[str, int]:
-    """Visible merged files by name, with their length."""
-    parsed = {name: layout.parse_finished_name(name) for name in files}
-    return {name: files[name].length for name, found in parsed.items() if found is not None and found[0] == topic}
-
-
-def regroup(hour: Hour, finished: Mapping[str, int]) -> list[File] | None:
-    """Which parts these finished files are made of; None if their lengths do not fit.
-
-    Parts have one order, so only the places where a file ends are to be found, and the configuration
-    that set them may be another one by now.
-    """
-    if not finished:
-        return []
-    parts = ordered(hour.decided)
-    files: list[File] = []
-    at = 0
-    indexed = sorted((found[1], found[2], name) for name in finished if (found := layout.parse_finished_name(name)))
-    for position, (index, count, name) in enumerate(indexed):
-        size, begin = 0, at
-        while at < len(parts) and (size < finished[name]):
-            size += parts[at].size
-            at += 1
-        if size != finished[name] or index != position or count != indexed[0][1]:
-            return None
-        files.append(File(name, tuple(parts[begin:at])))
-    # a finisher that was killed may have revealed only the first files
-    return files if at == len(parts) or len(indexed) < indexed[0][1] else None
-
-
-def ordered(decided: Sequence[Decided]) -> list[Part]:
-    """The parts of an hour in the order that finishing gives them."""
-    return [one.part for one in sorted(decided, key=lambda one: (one.pid.partition, one.part.offsets.first))]
 
 
 def _merging(hour: Hour, look: Look, file: File) -> tuple[set[str], list[Finding]]:

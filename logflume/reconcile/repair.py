@@ -22,7 +22,7 @@ from logflume.finish.plan import PartitionHour, Plan, make_plan
 from logflume.log import get
 from logflume.quarantine import reinject
 from logflume.reconcile.findings import Finding, Mend, What
-from logflume.reconcile.plan import finished_files, regroup
+from logflume.reconcile.regroup import finished_files, regroup
 from logflume.reconcile.topic import TopicCheck
 from logflume.reconcile.walk import TopicWalk
 from logflume.store.base import Store
@@ -148,5 +148,5 @@ def plan_of(store: Store, walk: TopicWalk, hour: int, config: TopicConfig) -> Pl
     )
     # files that are finished stay as they are, whatever the configuration says now
     there = {status.name: status for status in store.list(f"{store.root}/{plan.directory}")}
-    files = regroup(walk.hour(hour), finished_files(walk.topic, there))
+    files = regroup(walk.hour(hour).decided, finished_files(walk.topic, there))
     return replace(plan, files=tuple(files), reveal="complete") if files else plan

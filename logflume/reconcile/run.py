@@ -25,9 +25,10 @@ from logflume.reconcile import checkpoint, orphans, reinjected, roots
 from logflume.reconcile.findings import Finding, Mend, What, backfills, exit_code
 from logflume.reconcile.kafka import compare
 from logflume.reconcile.look import Counted
+from logflume.reconcile.model import Figures, Options
 from logflume.reconcile.repair import Repair
 from logflume.reconcile.stranded import stranded
-from logflume.reconcile.topic import Figures, Options, TopicCheck
+from logflume.reconcile.topic import TopicCheck
 from logflume.reconcile.walk import TopicWalk
 from logflume.store.base import Store
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from logflume.reconcile import topic
+from logflume.reconcile.model import Options
 from logflume.reconcile.run import Report, Run, reconcile
-from logflume.reconcile.topic import Options
 from tests.reconcile.tree import Tree
 
 Reconcile = Callable[..., Report]

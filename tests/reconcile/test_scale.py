@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from logflume.reconcile.model import Options
 from logflume.reconcile.run import Run, reconcile
-from logflume.reconcile.topic import Options
 from logflume.store import open_store
 from tests.reconcile import bulk
 from tests.reconcile.tree import FIRST_HOUR, TOPIC, configuration

@@ -9,8 +9,8 @@ import pytest
 from logflume.kafka.topics import Topics
 from logflume.model import HOUR_MS
 from logflume.reconcile.findings import What
+from logflume.reconcile.model import Options
 from logflume.reconcile.run import Run, reconcile
-from logflume.reconcile.topic import Options
 from tests.conftest import TopicFactory
 from tests.reconcile.conftest import Reconcile
 from tests.reconcile.test_repair import undecided_publish

@@ -37,7 +37,7 @@ def main() -> None:
     one = commands.add_parser("hours", help="time from an hour's last closing record to _SUCCESS")
     one.add_argument("--partitions", default="4,64,256")
     one.add_argument("--hours", type=int, default=52, help="the first one is not counted")
-    one.add_argument("--seconds", type=float, default=10.0, help="real time for an hour of event time")
+    one.add_argument("--seconds", type=float, help="real time for an hour of event time; else by the partitions")
     one.add_argument("--rate", type=int, default=20_000, help="records a second")
     one.add_argument("--store-threads", type=int, help="instead of the default")
     one = commands.add_parser("ledger", help="requests to the NameNode, files and bytes an hour")

@@ -87,8 +87,8 @@ def measure(
     save: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     """One series for each number of partitions. ``seconds`` of real time are an hour; None: as many as the machine
-    needs to write an hour's files, about three times over. What is known is saved all the time, and a series that breaks
-    off is in the result with the hours that it came to, and with why.
+    needs to write an hour's files, about three times over. What is known is saved all the time, and a series that
+    breaks off is in the result with the hours that it came to, and with why.
     """
     found: dict[str, Any] = {
         "machine": machine.describe(),

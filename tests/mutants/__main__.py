@@ -36,13 +36,17 @@ def apply(mutant: Mutant, where: Path) -> None:
         shutil.copytree(ROOT / name, where / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", where)
     path = where / "logflume" / mutant.file
-    text = path.read_text()
+    path.write_text(mutated(mutant, path.read_text()))
+
+
+def mutated(mutant: Mutant, text: str) -> str:
+    """The file's text with the mutant in it. Raises LookupError unless it fits exactly once."""
     for find, put in [(mutant.find, mutant.put), *([mutant.also] if mutant.also else [])]:
         if text.count(find) != 1:
             raise LookupError(f"{mutant.name}: {mutant.file} has {text.count(find)} times what is to change, not once")
         text = text.replace(find, put)
     compile(text, mutant.file, "exec")
-    path.write_text(text)
+    return text
 
 
 def judge(mutant: Mutant) -> Verdict:

@@ -59,8 +59,8 @@ KNOWN = [
         "commit before publish",
         "S6 comes after S5",
         "commit.py",
-        "    publish(store, head.entry)\n    return head\n",
-        "    return head\n",
+        '    publish(store, head.entry)\n    progress("publish")\n',
+        '    progress("publish")\n',
     ),
     Mutant(
         "overwriting rename",
@@ -149,8 +149,8 @@ FINISH = [
         "marker before the last rename",
         "S7d comes last",
         "finish/run.py",
-        "    publish_left(store, plan)\n    for file",
-        "    mark(store, plan)\n    publish_left(store, plan)\n    for file",
+        "    publish_left(store, plan)\n    progress",
+        "    mark(store, plan)\n    publish_left(store, plan)\n    progress",
     ),
     Mutant(
         "merge blindly repeated",
@@ -163,8 +163,8 @@ FINISH = [
         "swept before revealed",
         "parts go when the file that holds them shows",
         "finish/run.py",
-        "    publish_left(store, plan)\n    for file",
-        "    publish_left(store, plan)\n    sweep(store, plan)\n    for file",
+        "    publish_left(store, plan)\n    progress",
+        "    publish_left(store, plan)\n    sweep(store, plan)\n    progress",
     ),
     Mutant(
         "one partition is enough",

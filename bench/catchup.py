@@ -24,6 +24,7 @@ from confluent_kafka import Producer
 
 from bench import machine
 from bench.daemon import first_logged, place, topic_settings
+from bench.results import FAILURES
 from bench.topic import BASE_MS, HOUR_MS, send, value
 from tests.e2e.daemon import Daemon, wait_until
 from tests.stack import Stack
@@ -101,7 +102,10 @@ def measure(
     for hours in backlogs:
         found["runs"].append({"load_average": machine.load()})
         found["catchup"].append(one := {"backlog_hours": hours, "samples": []})
-        _one(stack, partitions, hours, hour_s, rate, one, lambda: save(found))
+        try:
+            _one(stack, partitions, hours, hour_s, rate, one, lambda: save(found))
+        except FAILURES as failure:
+            one["failure"] = str(failure)
         found["runs"].append({"load_average": machine.load()})
         save(found)
         print({name: figure for name, figure in one.items() if name != "samples"}, flush=True)  # noqa: T201

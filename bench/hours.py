@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 
 from bench import machine, steps
 from bench.daemon import first_logged, place, positions, topic_settings
+from bench.results import FAILURES
 from bench.topic import BASE_MS, HOUR_MS, LATENESS_MS, send, value
 from tests.e2e.daemon import wait_until
 from tests.stack import Stack
@@ -107,7 +108,7 @@ def measure(
         live = Live(stack.bootstrap, topic, number, hours, real_s, rate)
         try:
             _series(stack, topic, live, daemon, one, lambda: save(found), found["runs"])
-        except (AssertionError, SystemExit) as failure:
+        except FAILURES as failure:
             one["failure"] = str(failure)
             print(failure, flush=True)  # noqa: T201
         finally:

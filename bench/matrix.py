@@ -6,13 +6,13 @@ cells, again and again until the time is up; a cell's first round is always made
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench import bare, daemon, machine, throughput
+from bench.results import FAILURES
 from bench.topic import Load, fill
 from tests.stack import Stack
 from tests.stack.kafka import delete_topics
@@ -83,7 +83,7 @@ def _pair(stack: Stack, cell: Cell, topic: str, into: dict[str, Any]) -> dict[st
     try:
         run["bare"] = bare.measure(stack.bootstrap, topic, load.partitions, load.total)
         run["workers-1"] = daemon.drain(stack, load, topic, **cell.settings)
-    except (AssertionError, SystemExit, subprocess.SubprocessError) as failure:
+    except FAILURES as failure:
         into["failures"].append(str(failure))
         print(f"{load.name} {cell.compression}: {failure}", flush=True)  # noqa: T201
         return run

@@ -9,6 +9,8 @@ from typing import Any
 
 from bench.tables import table
 
+#: what one piece of a measurement may fail with: it is written down, and the pieces after it go on
+FAILURES = (Exception, SystemExit)
 RESULTS = Path(__file__).parent / "results"
 
 

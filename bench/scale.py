@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 
 from bench import machine, month
 from bench.daemon import first_logged, namenode_calls, place, positions, topic_settings
+from bench.results import FAILURES
 from bench.topic import BASE_MS, HOUR_MS, send, value
 from tests.e2e.daemon import Daemon, wait_until
 from tests.stack import Stack
@@ -82,7 +83,7 @@ def measure(
             found["runs"].append({"load_average": machine.load()})
             try:
                 part(stack, found, size, lambda: save(found))
-            except (AssertionError, SystemExit) as failure:
+            except FAILURES as failure:
                 found["failures"].append(str(failure))
                 print(failure, flush=True)  # noqa: T201
             found["runs"].append({"load_average": machine.load()})

@@ -84,13 +84,14 @@ def _peers(found: dict[str, Any]) -> str:
             f" | {_span(runs, 'files')} | {' | '.join(counts)} |"
         )
     for one in found["failures"]:
-        lines += ["", f"Round {one['round']}, {one['program']}: {one['error'].splitlines()[0]}"]
+        lines += ["", f"Round {one['round']}, {one['program']}: {_first_line(one['error'])}"]
     for name, configured in found["peers"].items():
         lines += ["", f"{name}: version {configured['version']}; all of its settings are in the JSON beside this file."]
     return "\n".join(lines)
 
 
 def _catchup(found: dict[str, Any]) -> str:
+    failures: list[str] = []
     lines = [
         (
             f"{found['partitions']} partitions, half of them with a backlog; live input of {found['rate']} records/s "
@@ -106,6 +107,7 @@ def _catchup(found: dict[str, Any]) -> str:
     for one in found["catchup"]:
         if "drained_s" not in one:
             lines.append(f"| {one['backlog_hours']:g} | {one.get('backlog_records', '–')}" + " | –" * 6 + " |")
+            failures += [f"\nfailed: {line}" for line in one.get("failure", "").splitlines()[:1]]
             continue
         real = 36_000 * found["rate"] / one["drained_records_s"] / 60
         lags = [
@@ -116,7 +118,7 @@ def _catchup(found: dict[str, Any]) -> str:
             f"| {one['backlog_hours']:g} | {one['backlog_records']} | {one['drained_s']} | {one['drained_records_s']}"
             f" | {real:.0f} | {lags[0]} | {lags[1]} | {one['worker_peak_mb']:.0f} |"
         )
-    return "\n".join(lines)
+    return "\n".join(lines + failures)
 
 
 def _matrix(found: dict[str, Any]) -> str:
@@ -144,9 +146,7 @@ def _matrix(found: dict[str, Any]) -> str:
             f" | {one['cpu_us']:.2f} | {_ratio(one.get('cpu_us_ratio'))} | {cell['cpu_us_mb']:.0f}"
             f" | {cell['bytes_ratio']} | {one['peak_mb']:.0f} |"
         )
-    lines += [
-        f"\nfailed: {cell['size']} B {one.splitlines()[0]}" for cell in found["matrix"] for one in cell["failures"]
-    ]
+    lines += [f"\nfailed: {cell['size']} B {_first_line(one)}" for cell in found["matrix"] for one in cell["failures"]]
     return "\n".join(lines)
 
 
@@ -208,7 +208,7 @@ def _scale(found: dict[str, Any]) -> str:
         "|---|---|",
     ]
     lines += [f"| {name} | {', '.join(values)} |" for name, values in rows]
-    return "\n".join(lines + [f"\nfailed: {one.splitlines()[0]}" for one in found["failures"]])
+    return "\n".join(lines + [f"\nfailed: {_first_line(one)}" for one in found["failures"]])
 
 
 def _hours(found: dict[str, Any]) -> str:
@@ -233,12 +233,17 @@ def _hours(found: dict[str, Any]) -> str:
             lines += ["| step | p50 s | p90 s | p99 s | max s |", "|---|---|---|---|---|"]
             lines += [f"| {name} | {_four(step)} |" for name, step in one["critical_path"].items()]
         if "failure" in one:
-            lines += ["", f"{one['partitions']} partitions broke off: {one['failure'].splitlines()[0]}"]
+            lines += ["", f"{one['partitions']} partitions broke off: {_first_line(one['failure'])}"]
     return "\n".join(lines)
 
 
 def _four(one: dict[str, float]) -> str:
     return f"{one['p50']:.2f} | {one['p90']:.2f} | {one['p99']:.2f} | {one['max']:.2f}"
+
+
+def _first_line(text: str) -> str:
+    """Of what a failure said, which may be nothing."""
+    return (text.splitlines() or ["without a word"])[0]
 
 
 def _thousands(number: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from bench.peers import account, program
 from bench.peers.flume import Flume
 from bench.peers.program import Peer
 from bench.peers.spark import Spark
+from bench.results import FAILURES
 from bench.topic import Load, fill
 from tests.stack import Stack
 
@@ -56,7 +56,7 @@ def measure(
         for name in ("bare", "logflume", *peers):
             try:
                 run[name] = of(name)
-            except (program.Failed, AssertionError, SystemExit, subprocess.SubprocessError) as failure:
+            except FAILURES as failure:
                 found["failures"].append({"program": name, "round": number + 1, "error": str(failure)})
                 print(f"{name}: {failure}", flush=True)  # noqa: T201
                 continue

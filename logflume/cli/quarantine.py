@@ -88,7 +88,11 @@ def command(
         if not again:
             groups = by_reason(found, samples)
             result |= {"records": sum(group.count for group in groups)}
-            click.echo(_groups_json(topic, groups) if as_json else _groups_text(groups))
+            click.echo(
+                _groups_json(topic, groups, configured.window_ms)
+                if as_json
+                else _groups_text(groups, configured.window_ms)
+            )
             return
         with only_one(Path(settings.daemon.spool), settings.output.root, settings.daemon.zookeeper):
             target = store if into is None else jobs.open_root(settings, into)
@@ -109,7 +113,7 @@ def _topic_id(store: Store, topic: str) -> str:
     return ids[0]
 
 
-def _groups_json(topic: str, groups: Sequence[Group]) -> str:
+def _groups_json(topic: str, groups: Sequence[Group], window_ms: int) -> str:
     """A contract: keys are added, never changed. Hours are those of Kafka's time."""
     body = {
         "topic": topic,
@@ -119,8 +123,8 @@ def _groups_json(topic: str, groups: Sequence[Group]) -> str:
                 "reason": group.reason,
                 "records": group.count,
                 "partitions": sorted(group.partitions),
-                "first_hour": layout.hour_name(group.first_hour, 1),
-                "last_hour": layout.hour_name(group.last_hour, 1),
+                "first_hour": layout.hour_name(group.first_hour, window_ms),
+                "last_hour": layout.hour_name(group.last_hour, window_ms),
                 "samples": [
                     {
                         "partition": one.partition,
@@ -139,12 +143,12 @@ def _groups_json(topic: str, groups: Sequence[Group]) -> str:
     return json.dumps(body, indent=2)
 
 
-def _groups_text(groups: Sequence[Group]) -> str:
+def _groups_text(groups: Sequence[Group], window_ms: int) -> str:
     if not groups:
         return "nothing is quarantined"
     lines = []
     for group in groups:
-        first, last = (layout.hour_name(hour, 1) for hour in (group.first_hour, group.last_hour))
+        first, last = (layout.hour_name(hour, window_ms) for hour in (group.first_hour, group.last_hour))
         partitions = len(group.partitions)
         lines.append(f"{group.reason:<16} {group.count:>9} records of {partitions} partitions, {first} to {last}")
         lines += [f"    {one.partition}:{one.offset}  {for_people(one.value)}" for one in group.samples]

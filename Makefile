@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint lock clean
+.PHONY: help venv demo test test-spark check lint lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /  make \1|/' | column -t -s '|'
@@ -32,6 +32,11 @@ demo: venv  ## see it work, without Kafka or HDFS
 test: venv  ## all tests; those with real servers where java and mvn are found
 	$(BIN)/pytest -n 2 --dist loadfile
 
+# Not among the other tests: pyspark is some 300 MB.
+test-spark: venv  ## the Spark engine of backfill on a real local Spark; installs pyspark in .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-spark.lock
+	$(BIN)/pytest tests/backfill/test_spark.py
+
 check: lint  ## lint and types
 	$(BIN)/mypy
 
@@ -39,12 +44,16 @@ lint: venv  ## style, errors that ruff finds, format
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
+COMPILE := --quiet --extra zookeeper --extra parquet --extra dev --allow-unsafe --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --strip-extras
+
 # Made with the oldest Python that is supported: a lock of a newer one would lack backports.
-lock: venv  ## make requirements.lock anew from pyproject.toml; needs .venv to be of Python 3.11
+lock: venv  ## make both lock files anew from pyproject.toml; needs .venv to be of Python 3.11
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 	  { echo "error: make lock needs a .venv of Python 3.11" >&2; exit 1; }
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra zookeeper --extra parquet --extra dev --allow-unsafe --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --strip-extras --output-file requirements.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(COMPILE) --output-file requirements.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(COMPILE) --extra spark --constraint requirements.lock \
+	  --output-file requirements-spark.lock pyproject.toml
 
 clean:  ## remove what was built and cached, and .venv
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -152,7 +152,10 @@ def _topics(settings: Config, store: Store, only: Sequence[str]) -> list[_Topic]
     there = [one.name for one in store.list(f"{store.root}/{layout.LEDGER_ROOT}") if one.is_dir]
     for name in only:
         if name not in there or settings.topic_for(name) is None:
-            raise UsageError(f"topic {name} has no ledger below {store.url}, or no [[topic]] means it")
+            raise UsageError(
+                f"topic {name} has no ledger below {store.url}, or no [[topic]] means it",
+                hint="'logflume status' names the topics",
+            )
     found = []
     for name in sorted(set(only) or there):
         topic = settings.topic_for(name)
@@ -199,7 +202,8 @@ def _lines(one: Outcome) -> list[str]:
     lines = [f"{one.state:<9} {one.spot.directory}"]
     if one.before:
         how = "copied" if one.copied else "concat"
-        lines[0] += f": {one.before} files, now {one.after} ({show_size(one.bytes)}, {how})"
+        now = "would be" if one.state == "planned" else "now"
+        lines[0] += f": {one.before} files, {now} {one.after} ({show_size(one.bytes)}, {how})"
     if one.removed:
         lines.append(f"{'':10}{one.removed} replaced files removed")
     if one.unknown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ from logflume.store import Store, open_store
 from logflume.units import parse_duration, parse_size
 
 logger = log.get(__name__)
+
+INTERRUPTED = 130
+#: from Ctrl-C to the end of a process that hangs
+INTERRUPT_S = 1.0
 
 
 def duration(text: str) -> int:
@@ -71,8 +76,35 @@ def topic_ids(store: Store, topic: str) -> list[str]:
     found = [status.name for status in store.list(f"{store.root}/{layout.LEDGER_ROOT}/{topic}") if status.is_dir]
     ids = [topic_id for topic_id in found if commit.chains(store, topic, topic_id)]
     if not ids:
-        raise UsageError(f"topic {topic} has no ledger below {store.url}")
+        raise UsageError(f"topic {topic} has no ledger below {store.url}", hint="'logflume status' names the topics")
     return ids
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C ends the process also while a call hangs, which Python alone would notice only when that returns.
+
+    A job may be killed at any moment; it gets ``INTERRUPT_S`` to end in order.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    ended = threading.Event()
+
+    def watch() -> None:
+        while number := os.read(reader, 1):
+            if number[0] == signal.SIGINT and not ended.wait(INTERRUPT_S):
+                logger.warning("interrupted while a call hangs", hint="run the same command again")
+                os._exit(INTERRUPTED)
+        os.close(reader)
+
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=watch, name="interrupt", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+        signal.set_wakeup_fd(before)
+        os.close(writer)
 
 
 @contextmanager
@@ -93,7 +125,8 @@ def job(name: str, deadline_ms: int, **fields: object) -> Iterator[dict[str, obj
     began = time.monotonic()
     result: dict[str, object] = {}
     try:
-        yield result
+        with interruptible():
+            yield result
     except LogflumeError as error:
         logger.error("job failed", job=name, seconds=round(time.monotonic() - began, 3), error=str(error))
         raise

@@ -12,7 +12,7 @@ import click
 from logflume import commit, config, log
 from logflume.cli.options import config_option, json_option
 from logflume.config import Config
-from logflume.errors import Incomplete, UsageError
+from logflume.errors import Incomplete, LogflumeError, UsageError
 from logflume.locate.paths import locate_file, locate_time, relative
 from logflume.locate.plan import Answer, Fate
 from logflume.locate.run import locate_offset, topic_ids
@@ -66,7 +66,11 @@ def command(
     log.configure(settings.daemon.log_level, settings.daemon.log_format)
     began = time.monotonic()
     logger.info("locate begins", root=settings.output.root)
-    body, text, found = _locate(settings, topic, partition, offset, moment, file, topic_id)
+    try:
+        body, text, found = _locate(settings, topic, partition, offset, moment, file, topic_id)
+    except LogflumeError as error:
+        logger.error("locate failed", seconds=round(time.monotonic() - began, 3), error=str(error))
+        raise
     logger.info("locate ends", seconds=round(time.monotonic() - began, 3), found=found)
     click.echo(json.dumps(body, indent=2) if as_json else text)
     ctx.exit(0 if found else Incomplete.exit_code)

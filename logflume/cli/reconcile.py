@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from logflume import commit, config, log
+from logflume.cli import jobs
 from logflume.cli.options import config_option, json_option
 from logflume.commit import Owner
 from logflume.config import Config
@@ -157,7 +158,8 @@ def command(
     log.configure(settings.daemon.log_level, settings.daemon.log_format)
     _give_up_after(deadline)
     if gap is not None or new_topic is not None:
-        click.echo(_accept(settings, gap, new_topic, reason, as_json=as_json))
+        with jobs.interruptible():
+            click.echo(_accept(settings, gap, new_topic, reason, as_json=as_json))
         return
     if reason is not None:
         raise UsageError("--reason belongs to --accept-gap or --accept-topic")
@@ -170,7 +172,10 @@ def command(
         only=only,
         others=tuple(_open(settings, url) for url in others),
     )
-    with only_one(Path(settings.daemon.spool), settings.output.root, settings.daemon.zookeeper):
+    with (
+        only_one(Path(settings.daemon.spool), settings.output.root, settings.daemon.zookeeper),
+        jobs.interruptible(),
+    ):
         report = _logged(run)
         if prometheus is not None:
             _write_metrics(report, Path(prometheus))

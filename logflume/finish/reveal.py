@@ -95,7 +95,9 @@ def operators_plan(store: Store, topic: str, topic_id: str, hour: int, *, strand
     if hour % window_ms:
         raise UsageError(f"{show_instant(hour)} is not the begin of an hour of topic {topic}")
     read = {number: _read(store, head, hour) for number, head in heads.items()}
-    if not any(one.closes or (stranded and one.parts) for one in read.values()):
+    directory = f"{store.root}/{layout.hour_path(topic, hour, window_ms)}"
+    held = any(one.closes or (stranded and one.parts) for one in read.values())
+    if not held and not run.marked(store, directory):
         raise UsageError(
             f"{layout.hour_name(hour, window_ms)} of {topic} is not held back: no partition has closed it, or all "
             "have forgotten it",

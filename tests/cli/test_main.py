@@ -147,3 +147,23 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_server_without_a_traceback(tmp_p
             finally:
                 running.kill()
     assert (running.returncode, text) == (130, "")
+
+
+@pytest.mark.parametrize("arguments", [["compact"], ["reconcile", "--no-kafka"]], ids=["compact", "reconcile"])
+def test_ctrl_c_ends_a_job_in_a_call_that_hangs(tmp_path: Path, arguments: list[str]) -> None:
+    """A client in another language does not come back before its call does (N2)."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        path = files.write(tmp_path, root=f"hdfs://127.0.0.1:{silent.getsockname()[1]}/logs")
+        command = [sys.executable, "-m", "logflume", *arguments, "-c", path]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+            try:
+                silent.settimeout(30)
+                waits = silent.accept()[0]
+                time.sleep(0.2)
+                running.send_signal(signal.SIGINT)
+                _, text = running.communicate(timeout=10)
+                waits.close()
+            finally:
+                running.kill()
+    assert running.returncode == 130
+    assert "Traceback" not in text

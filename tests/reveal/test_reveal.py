@@ -224,3 +224,14 @@ def test_the_command_tells_people_and_programs(tmp_path: Path) -> None:
     assert (body["state"], body["records"], len(body["files"])) == ("revealed", 4, 3)
     assert body["directory"] == "app/dt=2026-11-22/hour=07"
     assert CliRunner().invoke(main, ["reveal", TOPIC, "7 o'clock", "-c", str(file)]).exit_code == 2
+
+
+def test_an_hour_that_was_finished_long_ago_is_marked_and_not_an_error(tmp_path: Path) -> None:
+    """Its ledger knows nothing of it any more."""
+    tree = Tree(tmp_path).fill(3)
+    for ingest in tree.ingests:
+        ingest.feed([ingest.now])
+        ingest.decide(everything=True)
+    assert reveal(tree.store, TOPIC, TOPIC_ID, FIRST_HOUR).state == "marked"
+    with pytest.raises(UsageError, match="not held back"):
+        reveal(tree.store, TOPIC, TOPIC_ID, FIRST_HOUR + 5 * HOUR_MS)

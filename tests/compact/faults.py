@@ -77,12 +77,20 @@ def copies(template: Store, base: Path, opened: Callable[[str], Store] = LocalSt
     return make
 
 
-def die_everywhere(make: Callable[[], Store], run: Callable[[Store], object], check: Callable[[Store], None]) -> int:
+def die_everywhere(
+    make: Callable[[], Store],
+    run: Callable[[Store], object],
+    check: Callable[[Store], None],
+    *,
+    afters: Sequence[bool] = (False, True),
+) -> int:
     """``run`` on a fresh store of ``make``, killed before and after each change, then run again; ``check`` after
     each. Returns how many deaths there were.
+
+    With one thread a death after a change is the one before the next change: ``afters=(False,)`` has them all once.
     """
     deaths = 0
-    for after in (False, True):
+    for after in afters:
         at = 0
         while True:
             store = make()

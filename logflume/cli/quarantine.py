@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -14,11 +14,10 @@ from logflume.cli import jobs
 from logflume.cli.options import config_option, json_option
 from logflume.core import layout
 from logflume.errors import UsageError
-from logflume.quarantine.read import for_people, records
+from logflume.quarantine.read import Quarantined, for_people, records
 from logflume.quarantine.reinject import Result, reinject
 from logflume.quarantine.summary import Group, by_reason
 from logflume.reconcile.lock import only_one
-from logflume.store import Store
 
 
 @click.command("quarantine")
@@ -96,21 +95,27 @@ def command(
             return
         with only_one(Path(settings.daemon.spool), settings.output.root, settings.daemon.zookeeper):
             target = store if into is None else jobs.open_root(settings, into)
-            topic_id = _topic_id(store, topic)
-            done = reinject(
-                target, topic, topic_id, configured, found, now_ms=time.time_ns() // 1_000_000, dry_run=dry_run
-            )
+            ids, done, now_ms = jobs.topic_ids(store, topic), Result(), time.time_ns() // 1_000_000
+            for topic_id in ids:
+                own = _of_id(records(store, topic, configured.window_ms, since_ms=since, until_ms=until), topic_id, ids)
+                wanted = (one for one in own if not reasons or one.reason in reasons)
+                done += reinject(target, topic, topic_id, configured, wanted, now_ms=now_ms, dry_run=dry_run)
         result |= {"taken": done.taken, "failed_again": sum(done.again.values())}
     click.echo(_result_json(topic, done, dry_run=dry_run) if as_json else _result_text(done, dry_run=dry_run))
 
 
-def _topic_id(store: Store, topic: str) -> str:
-    ids = jobs.topic_ids(store, topic)
-    if len(ids) > 1:
-        raise UsageError(
-            f"topic {topic} has ledgers of several ids, and a quarantined record does not say of which it is"
-        )
-    return ids[0]
+def _of_id(found: Iterable[Quarantined], topic_id: str, ids: Sequence[str]) -> Iterator[Quarantined]:
+    """Records of one id: of a topic that was re-created, the names of their files tell."""
+    marks = {layout.id_mark(one) for one in ids}
+    for one in found:
+        mark = layout.mark_of(one.path.rsplit("/", 1)[1])
+        if len(ids) > 1 and mark not in marks:
+            raise UsageError(
+                f"{one.path} does not say of which id of the topic it is; there are {', '.join(ids)}",
+                hint="move it away, and put it back when the others are reinjected",
+            )
+        if len(ids) == 1 or mark == layout.id_mark(topic_id):
+            yield one
 
 
 def _groups_json(topic: str, groups: Sequence[Group], window_ms: int) -> str:

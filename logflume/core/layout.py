@@ -41,6 +41,7 @@ _CODECS = {"gzip": ".gz", "zstd": ".zst", "none": ""}
 _PARTITION = r"p(\d{5}|[1-9]\d{5,})"
 # the mark of a topic id, where there is one, counts as a part of the extension
 _EXT = r"(?:\.[0-9a-f]{8})?\.[a-z.]+"
+_MARKED = re.compile(r"[^.].*\.([0-9a-f]{8})\.[a-z.]+", re.ASCII)
 _PART = re.compile(rf"(_?)(a?){_PARTITION}-(\d{{19}}){_EXT}", re.ASCII)
 _FILE = re.compile(r"(?P<topic>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.[a-z.]+", re.ASCII)
 _COMPACTED = re.compile(rf"(?P<topic>.+)-(a?)c(\d{{6}})-(\d{{5}})-of-(\d{{5}}){_EXT}", re.ASCII)
@@ -134,6 +135,12 @@ def hour_path(topic: str, hour: int, window_ms: int, kind: Kind = Kind.HOUR) -> 
 def id_mark(topic_id: str) -> str:
     """Tells the files of a topic's ids apart where they meet in one directory; 8 hex digits."""
     return hashlib.sha256(topic_id.encode()).hexdigest()[:8]
+
+
+def mark_of(name: str) -> str:
+    """The mark of a topic id in a file's name; "" in one without."""
+    match = _MARKED.fullmatch(name)
+    return match[1] if match else ""
 
 
 def part_path(

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from logflume.config import TopicConfig
 from logflume.core import layout, ledger
@@ -68,6 +68,14 @@ class Result:
     again: Counter[str] = field(default_factory=Counter)
     files: list[str] = field(default_factory=list)
     resumed: int = 0
+
+    def __iadd__(self, other: Result) -> Self:
+        self.taken += other.taken
+        self.before += other.before
+        self.again += other.again
+        self.files += other.files
+        self.resumed += other.resumed
+        return self
 
 
 def newest(store: Store, topic: str, topic_id: str) -> Record | None:

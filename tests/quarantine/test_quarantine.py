@@ -12,13 +12,16 @@ import pytest
 from click.testing import CliRunner
 
 from logflume.cli import main
+from logflume.commit import Owner
 from logflume.core import layout
 from logflume.errors import Stopped
 from logflume.model import HOUR_MS, Kind
 from logflume.quarantine.read import for_people, records
 from logflume.quarantine.reinject import Result, reinject
 from logflume.quarantine.summary import by_reason
+from logflume.reconcile.accept import accept_topic
 from logflume.store import Store, open_store
+from tests.cli import files
 from tests.compact.faults import copies, die_everywhere
 from tests.reconcile.conftest import Reconcile, quick_looks, reconciled
 from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree, configuration
@@ -148,6 +151,28 @@ def test_reconcile_knows_why_an_offset_is_in_two_places(tmp_path: Path, reconcil
     assert [one.path for one in reconciled(tree, full=True).findings] == [
         f"{tree.hour(0, Kind.LATE)}/rp00000-0000000000000000999.{layout.id_mark(TOPIC_ID)}.json.gz"
     ]
+
+
+def test_of_a_topic_that_was_re_created_each_id_gets_its_own_back(tmp_path: Path) -> None:
+    """With the same offsets in both: the names of the quarantined files tell them apart."""
+    first = written(tmp_path)
+    owner = Owner("operator", lambda: FIRST_HOUR, first.topic.hash)
+    accept_topic(first.store, TOPIC, "id-after-it", owner, "re-created")
+    second = Tree(tmp_path, topic_id="id-after-it")
+    for ingest in second.ingests:
+        ingest.feed([FIRST_HOUR + 1000, *OTHER[:2], FIRST_HOUR + 9 * HOUR_MS])
+        ingest.decide(everything=True)
+    topics = '[[topic]]\nname = "app"\ntimestamp = { field = "time", unit = "ms" }\nmax_future = "1d"\n'
+    command = ["quarantine", TOPIC, "-c", files.write(tmp_path, root=second.url, topics=topics), "--reinject", "--json"]
+    done = json.loads(CliRunner().invoke(main, command, catch_exceptions=False).stdout)
+    assert (done["reinjected"], len(done["files"])) == (8 + 4, 4 + 2)
+    assert late(second.store) == {"hour=07": [0, 0, 0, 0, 1, 1, 1, 1], "hour=08": [2, 2, 3, 3]}
+    assert {layout.mark_of(path.rsplit("/", 1)[1]) for path in done["files"]} == {
+        layout.id_mark(TOPIC_ID),
+        layout.id_mark("id-after-it"),
+    }
+    again_done = json.loads(CliRunner().invoke(main, command, catch_exceptions=False).stdout)
+    assert (again_done["reinjected"], again_done["reinjected_before"]) == (0, 12)
 
 
 def test_the_command_tells_people_and_programs(tmp_path: Path) -> None:

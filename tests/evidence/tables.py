@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from tests.real.catalogue import SCENARIOS
+
 Parts = dict[str, Any]
 
 NAMES = {
@@ -63,7 +65,8 @@ def ran(parts: Parts) -> str:
 
 def told(name: str, part: dict[str, Any]) -> str:
     """One part: its figures, or that it left none."""
-    head = f"`{part['command']}`, exit code {part['exit']}."
+    how = f"exit code {part['exit']}" if part["exit"] >= 0 else "broken off before its end"
+    head = f"`{part['command']}`, {how}."
     result = part["result"]
     if result is None:
         return f"{head}\n\nIt ended without leaving any figures."
@@ -116,6 +119,8 @@ def faults(result: list[dict[str, Any]]) -> str:
             "",
             faults_line(result),
             "",
+            not_run(result),
+            "",
             NOTES,
         ]
     )
@@ -138,8 +143,8 @@ def fault(name: str, runs: list[dict[str, Any]]) -> str:
         bound(clean) if clean == len(tried) else "–",
         f"{rank([one['held_s'] for one in tried], 0.5):g}",
         f"{rank(times, 0.5):g} / {rank(times, 0.99):g}" if times else "–",
-        f"{rank([one['again'] for one in tried], 0.5):g}",
-        f"{rank([one['again_bytes'] for one in tried], 0.5):g}",
+        f"{rank([one['again'] for one in tried], 0.5):.0f}",
+        f"{rank([one['again_bytes'] for one in tried], 0.5):.0f}",
         sum(one["workers_died"] for one in tried),
     ]
     return f"| {' | '.join(map(str, cells))} |"
@@ -149,11 +154,18 @@ def faults_line(result: list[dict[str, Any]]) -> str:
     tried = [one for one in result if not one["explained"]]
     clean = sum(one["ok"] for one in tried)
     counts = ", ".join(f"{sum(one[count] for one in tried)} {count}" for count in _COUNTS)
+    names = {one["scenario"] for one in tried}
     text = (
-        f"{len({one['scenario'] for one in tried})} faults, {len(tried)} runs, {clean} clean; "
+        f"{len(names)} faults of {len(SCENARIOS)}, {len(tried)} runs, {clean} clean; "
         f"{sum(one['acknowledged'] for one in tried)} records acknowledged: {counts.replace('early', 'early markers')}"
     )
     return text + (f"; at most {bound(clean)} of such runs are not clean (95 %)." if clean == len(tried) else ".")
+
+
+def not_run(result: list[dict[str, Any]]) -> str:
+    ran = {one["scenario"] for one in result if not one["explained"]}
+    missing = [scenario.name for scenario in SCENARIOS if scenario.name not in ran]
+    return f"Not run: {', '.join(missing) or 'none'}."
 
 
 def kills(result: dict[str, Any]) -> str:

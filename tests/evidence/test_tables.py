@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.evidence import parts, tables
+from tests.real.catalogue import SCENARIOS
 from tests.real.scenario import Outcome
 
 MACHINE = {
@@ -35,7 +36,8 @@ def part(result: Any, code: int = 0) -> dict[str, Any]:
 
 
 def outcome(seed: int, **figures: Any) -> dict[str, Any]:
-    return asdict(Outcome("a fault", ["K1"], seed, **{"ok": True, "acknowledged": 100, "recovery_s": 1.0} | figures))
+    given: dict[str, Any] = {"scenario": "a fault", "ok": True, "acknowledged": 100, "recovery_s": 1.0} | figures
+    return asdict(Outcome(rows=["K1"], seed=seed, **given))
 
 
 def test_a_part_that_did_not_run_and_one_that_left_nothing_say_so() -> None:
@@ -55,13 +57,19 @@ def test_clean_runs_give_an_upper_bound_of_three_by_their_number() -> None:
 def test_one_run_that_is_not_clean_takes_the_bound_away(bad: dict[str, Any]) -> None:
     text = tables.faults([*(outcome(i) for i in range(12)), outcome(12, **bad)])
     assert f"| a fault | K1 | 13 | 12 | 1300 | {bad.get('lost', 0)} | 0 | 0 | 0 | – |" in text
-    assert "at most" not in text.split("\n\n")[-2]
+    assert "at most" not in text.split("\n\n")[-3]
 
 
 def test_what_could_not_run_here_counts_as_no_run() -> None:
     text = tables.faults([outcome(1, ok=False, explained="no rights"), outcome(2)])
     assert "| a fault | K1 | 1 | 1 |" in text
     assert "not run: no rights" in tables.faults([outcome(1, ok=False, explained="no rights")])
+
+
+def test_faults_of_which_there_is_no_run_are_named() -> None:
+    name = SCENARIOS[0].name
+    assert f"Not run: {name}, " in tables.faults([outcome(1)])
+    assert f"Not run: {name}" not in tables.faults([outcome(1, scenario=name)])
 
 
 def test_runs_are_added_to_those_that_are_there() -> None:

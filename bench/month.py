@@ -15,7 +15,7 @@ from hdfs_native import Client, WriteOptions
 
 from bench.daemon import Place
 from bench.topic import HOUR_MS
-from logflume.core import layout, ledger
+from logflume.core import codec, layout, ledger
 from logflume.core.ledger import Closing, Entry, Head
 from logflume.kafka.topics import Topics
 from logflume.model import PartitionId
@@ -62,7 +62,7 @@ def _newest(pid: PartitionId, entries: int, end: int) -> list[tuple[Entry, bytes
         entry = replace(
             head.entry, seq=head.entry.seq + 1, prev=head.sha256, what="decide", state=state, closed=(closing,)
         )
-        data = ledger.encode(entry)
+        data = codec.encode(entry)
         found.append((entry, data))
         head = Head(entry, hashlib.sha256(data).hexdigest())
     return found

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from logflume.core import layout, ledger
+from logflume.core import codec, layout, ledger
 from logflume.core.ledger import Entry, Head, Part
 from logflume.core.router import Round
 from logflume.errors import Exists, Fenced, LedgerError, Missing, Stopped, StoreError, Unreachable
@@ -63,7 +63,7 @@ def read_head(store: Store, pid: PartitionId) -> Head | None:
 
 def read_entry(store: Store, pid: PartitionId, seq: int) -> Head:
     """One entry. Raises Missing, LedgerError."""
-    return ledger.decode(store.read(f"{store.root}/{layout.entry_path(pid, seq)}"), pid=pid, seq=seq)
+    return codec.decode(store.read(f"{store.root}/{layout.entry_path(pid, seq)}"), pid=pid, seq=seq)
 
 
 def next_entry(store: Store, head: Head) -> Head | None:
@@ -243,7 +243,7 @@ def append(store: Store, entry: Entry) -> Head:
     Returns the head that is there now if it is ours: also when an earlier attempt, believed lost,
     came through after all. Raises Fenced if it is another's; if nobody's, the store error (retry).
     """
-    data = ledger.encode(entry)
+    data = codec.encode(entry)
     path = f"{store.root}/{layout.entry_path(entry.pid, entry.seq)}"
     tmp = f"{store.root}/{layout.tmp_path(entry.pid, f'entry-{uuid.uuid4().hex}')}"
     try:

@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import Any
 
 from logflume.core import layout
-from logflume.core.ledger import Part, part_from, part_json
+from logflume.core.codec import part_from, part_json
+from logflume.core.ledger import Part
 from logflume.errors import LedgerError
 from logflume.finish.plan import Plan
 from logflume.store.base import Store

@@ -14,7 +14,8 @@ from enum import StrEnum
 from typing import Any
 
 from logflume.core import layout
-from logflume.core.ledger import Part, part_from, part_json
+from logflume.core.codec import part_from, part_json
+from logflume.core.ledger import Part
 from logflume.errors import LedgerError, Missing
 from logflume.finish import plan as plans
 from logflume.finish.plan import File, Plan

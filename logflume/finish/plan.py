@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from logflume.core import layout
-from logflume.core.ledger import Closing, Part, part_from, part_json
+from logflume.core.codec import part_from, part_json
+from logflume.core.ledger import Closing, Part
 from logflume.errors import LedgerError
 
 FORMAT = 1

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from logflume.config import TopicConfig
-from logflume.core import layout, ledger
+from logflume.core import codec, layout
 from logflume.core.router import END_OF_TIME_MS
 from logflume.errors import Busy, Exists, LedgerError, Missing, Stopped, StoreError, Unreachable
 from logflume.model import Batch, Kind, OffsetSet, Reason
@@ -98,7 +98,7 @@ def read(store: Store, topic: str, topic_id: str, number: int) -> Record:
         body = json.loads(store.read(path))
         if body["v"] != FORMAT:
             raise LedgerError(f"the record has format {body['v']!r}, and this program knows {FORMAT}")
-        done = {int(partition): ledger.unpack(text) for partition, text in body["done"].items()}
+        done = {int(partition): codec.unpack(text) for partition, text in body["done"].items()}
         return Record(number, tuple(body["files"]), done)
     except (ValueError, KeyError, TypeError) as error:
         raise LedgerError(f"{path} cannot be read: {error}") from error
@@ -169,7 +169,7 @@ def _put(store: Store, topic: str, topic_id: str, record: Record) -> None:
         "topic_id": topic_id,
         "number": record.number,
         "files": list(record.files),
-        "done": {str(number): ledger.pack(offsets) for number, offsets in record.done.items()},
+        "done": {str(number): codec.pack(offsets) for number, offsets in record.done.items()},
     }
     data = json.dumps(body, indent=1).encode() + b"\n"
     path = f"{directory}/{record.number:06d}.json"
@@ -268,7 +268,7 @@ class _Sorter:
                     "sha256": digest,
                     "partition": partition,
                     "hour": hour,
-                    "offsets": ledger.pack(offsets),
+                    "offsets": codec.pack(offsets),
                 }
             )
         return files

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from logflume.backfill import amend
-from logflume.core import layout, ledger
+from logflume.core import codec, layout, ledger
 from logflume.core.ledger import Closing, Entry, Head, Part
 from logflume.errors import LedgerError
 from logflume.model import Kind, OffsetSet, PartitionId
@@ -95,7 +95,7 @@ class Chain:
     def take(self, seq: int, data: bytes) -> bool:
         """The next entry; False when it cannot be read."""
         try:
-            head = ledger.decode(data, pid=self.pid, seq=seq)
+            head = codec.decode(data, pid=self.pid, seq=seq)
         except LedgerError as error:
             self._fault(What.ENTRY_DAMAGED, seq, str(error))
             self._hole = True

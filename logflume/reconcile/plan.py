@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from logflume.core import layout
-from logflume.core.ledger import Part, part_json
+from logflume.core.codec import part_json
+from logflume.core.ledger import Part
 from logflume.errors import LedgerError
 from logflume.finish import plan as plans
 from logflume.finish.plan import File, Plan

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logflume.core import ledger
+from logflume.core import codec, ledger
 from logflume.core.ledger import Blind, Closing, Entry, Head, Part, State
 from logflume.errors import LedgerError
 from logflume.model import Kind, OffsetSet, PartitionId
@@ -81,7 +81,7 @@ ENTRIES = st.builds(
 
 
 def head_of(entry: Entry) -> Head:
-    return ledger.decode(ledger.encode(entry))
+    return codec.decode(codec.encode(entry))
 
 
 def part(first: int, end: int, *, kind: Kind = Kind.HOUR, hour: int = 7_200_000) -> Part:
@@ -95,15 +95,15 @@ def part(first: int, end: int, *, kind: Kind = Kind.HOUR, hour: int = 7_200_000)
 @FEWER
 @given(ENTRIES)
 def test_an_entry_survives_its_bytes(entry: Entry) -> None:
-    data = ledger.encode(entry)
-    assert ledger.decode(data, pid=entry.pid, seq=entry.seq) == Head(entry, hashlib.sha256(data).hexdigest())
-    assert ledger.encode(ledger.decode(data).entry) == data
+    data = codec.encode(entry)
+    assert codec.decode(data, pid=entry.pid, seq=entry.seq) == Head(entry, hashlib.sha256(data).hexdigest())
+    assert codec.encode(codec.decode(data).entry) == data
 
 
 @FEWER
 @given(ENTRIES)
 def test_an_entry_is_one_line_of_json_that_any_program_can_read(entry: Entry) -> None:
-    data = ledger.encode(entry)
+    data = codec.encode(entry)
     assert data.index(b"\n") == len(data) - 1
     body = json.loads(data)
     assert (body["topic"], body["seq"], body["state"]["committed"]) == (
@@ -116,23 +116,23 @@ def test_an_entry_is_one_line_of_json_that_any_program_can_read(entry: Entry) ->
 @FEWER
 @given(ENTRIES, st.data())
 def test_any_changed_byte_is_noticed(entry: Entry, data: st.DataObject) -> None:
-    good = ledger.encode(entry)
+    good = codec.encode(entry)
     bad = bytearray(good)
     for _ in range(data.draw(st.integers(1, 4))):
         bad[data.draw(st.integers(0, len(bad) - 1))] = data.draw(st.integers(0, 255))
     if bytes(bad) != good:
         with pytest.raises(LedgerError, match="damaged"):
-            ledger.decode(bytes(bad))
+            codec.decode(bytes(bad))
 
 
 @FEWER
 @given(ENTRIES, st.data())
 def test_any_truncation_or_addition_is_noticed(entry: Entry, data: st.DataObject) -> None:
-    good = ledger.encode(entry)
+    good = codec.encode(entry)
     with pytest.raises(LedgerError, match="damaged"):
-        ledger.decode(good[: data.draw(st.integers(0, len(good) - 1))])
+        codec.decode(good[: data.draw(st.integers(0, len(good) - 1))])
     with pytest.raises(LedgerError, match="damaged"):
-        ledger.decode(good + data.draw(st.binary(min_size=1, max_size=9)))
+        codec.decode(good + data.draw(st.binary(min_size=1, max_size=9)))
 
 
 JSON = st.recursive(
@@ -150,7 +150,7 @@ def signed(text: bytes) -> bytes:
 @FEWER
 @given(ENTRIES, st.data())
 def test_an_entry_of_another_shape_is_a_ledger_error_and_nothing_else(entry: Entry, data: st.DataObject) -> None:
-    body = json.loads(ledger.encode(entry))
+    body = json.loads(codec.encode(entry))
     del body["sum"]
     inner = body["state"] if data.draw(st.booleans()) else body
     name = data.draw(st.sampled_from(sorted(inner)))
@@ -159,13 +159,13 @@ def test_an_entry_of_another_shape_is_a_ledger_error_and_nothing_else(entry: Ent
     else:
         inner[name] = data.draw(JSON)
     with contextlib.suppress(LedgerError):
-        ledger.decode(signed(json.dumps(body).encode()))
+        codec.decode(signed(json.dumps(body).encode()))
 
 
 @pytest.mark.parametrize("text", [b"{}", b"{]", b'{"v":1,"x":' + b"[" * 200_000, b'{"v":"1"}', b'{"v":2}'])
 def test_signed_nonsense_is_a_ledger_error(text: bytes) -> None:
     with pytest.raises(LedgerError):
-        ledger.decode(signed(text))
+        codec.decode(signed(text))
 
 
 @given(st.binary(max_size=200))
@@ -175,11 +175,11 @@ def test_bytes_that_are_no_set_are_a_value_error(data: bytes) -> None:
 
 
 def test_an_entry_of_another_place_is_refused() -> None:
-    data = ledger.encode(ledger.genesis(PID, window_ms=1, start=0, owner="a", at=1, config="c"))
+    data = codec.encode(ledger.genesis(PID, window_ms=1, start=0, owner="a", at=1, config="c"))
     with pytest.raises(LedgerError, match="says it is entry 0 of app/3"):
-        ledger.decode(data, pid=PID, seq=1)
+        codec.decode(data, pid=PID, seq=1)
     with pytest.raises(LedgerError, match="says it is entry 0 of app/3"):
-        ledger.decode(data, pid=replace(PID, topic_id="other"), seq=0)
+        codec.decode(data, pid=replace(PID, topic_id="other"), seq=0)
 
 
 # -- the chain ------------------------------------------------------------------------------------

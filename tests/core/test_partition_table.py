@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from logflume.core import ledger
+from logflume.core import codec, ledger
 from logflume.core.diagram import mermaid, words
 from logflume.core.events import (
     CaughtUp,
@@ -67,7 +67,7 @@ def rows(first: int, *times: int) -> Rows:
 def after(decision: Decide) -> Head:
     entry = entry_of(decision.head, decision.round)
     ledger.check_follows(decision.head, entry)
-    return Head(entry, hashlib.sha256(ledger.encode(entry)).hexdigest())
+    return Head(entry, hashlib.sha256(codec.encode(entry)).hexdigest())
 
 
 def decided(partition: Partition) -> Head:

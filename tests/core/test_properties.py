@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from logflume.core import ledger
+from logflume.core import codec, ledger
 from logflume.core.events import (
     CaughtUp,
     Claim,
@@ -114,8 +114,8 @@ class Chain(list[Head]):
     def add(self, entry: Entry) -> Head:
         if self:
             ledger.check_follows(self[-1], entry)
-        data = ledger.encode(entry)
-        head = ledger.decode(data, pid=PID, seq=len(self))
+        data = codec.encode(entry)
+        head = codec.decode(data, pid=PID, seq=len(self))
         assert head == Head(entry, hashlib.sha256(data).hexdigest())
         self.append(head)
         return head

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from logflume.core import layout, ledger
+from logflume.core import codec, layout, ledger
 from logflume.core.ledger import Closing, Entry, Head, Part, State
 from logflume.finish import plan as plans
 from logflume.finish.plan import PartitionHour, make_plan
@@ -96,7 +96,7 @@ def lines_of(part: Part) -> bytes:
 
 
 def put(root: Path, entry: Entry) -> Head:
-    data = ledger.encode(entry)
+    data = codec.encode(entry)
     path = root / layout.entry_path(entry.pid, entry.seq)
     write(path, data)
     # as a store that is older than any grace period

@@ -285,7 +285,7 @@ def test_the_command_tells_people_and_programs(tmp_path: Path) -> None:
     )
     command = ["compact", "-c", str(file), "--tree", "hours", "--from", "2026-11-22T07", "--to", "2026-11-22T08"]
     dry = CliRunner().invoke(main, [*command, "--dry-run"], catch_exceptions=False)
-    assert dry.stdout.startswith("planned   app/dt=2026-11-22/hour=07: 4 files, now 1")
+    assert dry.stdout.startswith("planned   app/dt=2026-11-22/hour=07: 4 files, would be 1")
     done = CliRunner().invoke(main, [*command, "--json"], catch_exceptions=False)
     (body,) = json.loads(done.stdout)["directories"]
     assert (done.exit_code, body["state"], body["tree"], body["files_after"]) == (0, "compacted", "hours", 1)

@@ -12,7 +12,7 @@ import pytest
 from tests.crash.enumerate import VARIANTS, report, timed
 
 #: every so many points of each variant, others each time: most where most of the protocol's steps are
-STRIDES = {0: 2, 1: 3, 2: 6, 3: 6, 4: 3, 5: 3}
+STRIDES = {0: 4, 1: 6, 2: 12, 3: 12, 4: 6, 5: 6}
 
 
 @pytest.mark.slow

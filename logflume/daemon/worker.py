@@ -26,7 +26,7 @@ from logflume.config import Config
 from logflume.core.ledger import Head
 from logflume.core.partition import Phase
 from logflume.daemon import process, spooldir
-from logflume.daemon.calls import Calls
+from logflume.daemon.calls import AHEAD_THREADS, Calls
 from logflume.daemon.finisher import Finisher
 from logflume.daemon.questions import Questions
 from logflume.daemon.report import FinishedHour, PartitionReport, Stop, WorkerReport
@@ -60,6 +60,8 @@ REPORT_S = 1.0
 #: objects that may come up before the cycle collector looks at them; more than one poll's, since the default
 #: of 700 goes through the messages of a poll again and again: 0.5 µs a record, a third of what reading costs
 GC_OBJECTS = 200_000
+#: hours, and other partitions' ledgers, at once
+HOUR_THREADS = 8
 #: ready at the latest after this long without an assignment: a spare member may never get one
 JOIN_S = 30.0
 #: how long a revocation may hold up the group while parts are decided; a successor reads the rest again
@@ -108,14 +110,14 @@ class Worker:
         self._ready_by = time.monotonic() + JOIN_S
         self._next_tick = self._next_report = 0.0
         self._cores = ThreadPoolExecutor(max(2, os.cpu_count() or 2), thread_name_prefix="encode")
-        self._hours = ThreadPoolExecutor(8, thread_name_prefix="finish")
+        self._hours = ThreadPoolExecutor(HOUR_THREADS, thread_name_prefix="finish")
         store = open_store(
             config.output.root,
             namenode_http=config.output.namenode_http,
             user=config.output.user,
             options=config.output.options,
             timeout_s=daemon.call_deadline_ms / 2000,
-            threads=daemon.store_threads + 8,
+            threads=daemon.store_threads + AHEAD_THREADS + HOUR_THREADS,
         )
         self._calls = Calls(daemon.store_threads)
         self._finisher = Finisher(store, self._calls, self._hours)

@@ -66,7 +66,7 @@ class LaterCalls:
         self._host = host
         self._todo: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
 
-    def submit(self, name: str, call: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    def submit(self, name: str, call: Callable[[], Any], then: Callable[[Any], None], *, ahead: bool = False) -> None:
         self._todo.append((call, then))
 
     def settle(self, wait_s: float = 0.0) -> int:
@@ -98,7 +98,7 @@ class Threads(LaterCalls):
         super().__init__(host)
         self.running: list[tuple[Actor, list[Any], Callable[[Any], None]]] = []
 
-    def submit(self, name: str, call: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    def submit(self, name: str, call: Callable[[], Any], then: Callable[[Any], None], *, ahead: bool = False) -> None:
         answer: list[Any] = []
 
         def body() -> None:

@@ -64,7 +64,7 @@ class DaemonConfig(Table):
         "256MiB", "most bytes of records in the memory of one worker, before compression"
     )
     store_threads: Annotated[int, Field(ge=1, le=256)] = key(
-        16, "calls to the store at once in one worker: closing a file on HDFS takes long, and they overlap"
+        64, "calls to the store at once in one worker: closing a file on HDFS takes long, and they overlap"
     )
     http: Annotated[str, Text("host:port", _host_port_or_none)] = key(
         "127.0.0.1:9470",

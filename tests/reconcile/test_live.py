@@ -24,7 +24,7 @@ from tests.e2e.generate import Shape, make
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 HOURS = 4
-FEED_S = 40.0
+FEED_S = 25.0
 
 #: as cron runs it, and as nobody should: without patience, so that it does what the daemon is just doing
 MODES = [[], ["--full"], ["--full", "--deep"], ["--deep", "--no-kafka"]]

@@ -141,7 +141,7 @@ def drain(
         daemon.start()
         try:
             watch = _watch(here, daemon, topic, load)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the daemon would go on
             print(daemon.tail())  # noqa: T201
             daemon.end()
             raise

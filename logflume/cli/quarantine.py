@@ -78,14 +78,16 @@ def command(
     if (into is not None or dry_run) and not again:
         raise UsageError("--into and --dry-run belong to --reinject")
     store = jobs.open_root(settings)
-    found = (
-        one
-        for one in records(store, topic, configured.window_ms, since_ms=since, until_ms=until)
-        if not reasons or one.reason in reasons
-    )
+
+    def read() -> Iterator[Quarantined]:
+        return records(store, topic, configured.window_ms, since_ms=since, until_ms=until)
+
+    def wanted(found: Iterable[Quarantined]) -> Iterator[Quarantined]:
+        return (one for one in found if not reasons or one.reason in reasons)
+
     with jobs.job("quarantine", deadline, topic=topic, reinject=again, dry_run=dry_run) as result:
         if not again:
-            groups = by_reason(found, samples)
+            groups = by_reason(wanted(read()), samples)
             result |= {"records": sum(group.count for group in groups)}
             click.echo(
                 _groups_json(topic, groups, configured.window_ms)
@@ -97,9 +99,8 @@ def command(
             target = store if into is None else jobs.open_root(settings, into)
             ids, done, now_ms = jobs.topic_ids(store, topic), Result(), time.time_ns() // 1_000_000
             for topic_id in ids:
-                own = _of_id(records(store, topic, configured.window_ms, since_ms=since, until_ms=until), topic_id, ids)
-                wanted = (one for one in own if not reasons or one.reason in reasons)
-                done += reinject(target, topic, topic_id, configured, wanted, now_ms=now_ms, dry_run=dry_run)
+                own = wanted(_of_id(read(), topic_id, ids))
+                done += reinject(target, topic, topic_id, configured, own, now_ms=now_ms, dry_run=dry_run)
         result |= {"taken": done.taken, "failed_again": sum(done.again.values())}
     click.echo(_result_json(topic, done, dry_run=dry_run) if as_json else _result_text(done, dry_run=dry_run))
 

@@ -22,6 +22,7 @@ from logflume.finish.plan import File, Plan
 from logflume.log import get
 from logflume.model import DAY_MS, Kind
 from logflume.store.base import FileStatus, Store
+from logflume.trees import hour_directories
 
 log = get(__name__)
 
@@ -98,16 +99,9 @@ def compact(store: Store, job: Job, *, now_ms: int | None = None) -> list[Outcom
 def _hours(store: Store, job: Job, place: Place) -> Iterator[int]:
     """Hours with a directory in the tree, in order."""
     kind = {Place.LATE: Kind.LATE, Place.QUARANTINE: Kind.QUARANTINE}.get(place, Kind.HOUR)
-    top = f"{store.root}/{layout.tree(kind, job.topic)}"
-    for day in (status for status in store.list(top) if status.is_dir):
-        inner = [f"{day.name}/{one.name}" for one in store.list(day.path) if one.is_dir]
-        for name in [day.name] if job.window_ms >= DAY_MS else inner:
-            try:
-                hour = layout.parse_hour_directory(name)
-            except ValueError:
-                continue
-            if (job.since_ms is None or hour >= job.since_ms) and (job.until_ms is None or hour < job.until_ms):
-                yield hour
+    for _, hour in hour_directories(store, layout.tree(kind, job.topic), job.window_ms):
+        if (job.since_ms is None or hour >= job.since_ms) and (job.until_ms is None or hour < job.until_ms):
+            yield hour
 
 
 def _known(

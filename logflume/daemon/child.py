@@ -72,7 +72,7 @@ class Child:
         try:
             name = f"worker-{index}"
             self._process, self._conn = process.start(name, target, config, index, str(self._spool.path))
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else would give the directory back
             self._spool.release()
             raise
         self.started = self.heard = time.monotonic()

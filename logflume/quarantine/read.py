@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from logflume.core import layout
 from logflume.errors import LedgerError, Missing
-from logflume.model import DAY_MS, Kind
+from logflume.model import Kind
 from logflume.reconcile.deep import decoder
 from logflume.store.base import Store
+from logflume.trees import hour_directories
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +37,12 @@ def records(
     Raises LedgerError for a line that is none.
     """
     top = layout.tree(Kind.QUARANTINE, topic)
-    for directory, hour in directories(store, top, window_ms):
+    for directory, hour in hour_directories(store, top, window_ms):
         if (since_ms is not None and hour < since_ms) or (until_ms is not None and hour >= until_ms):
             continue
         for status in store.list(f"{store.root}/{directory}"):
             if not status.is_dir and not status.name.startswith("_"):
                 yield from _of_file(store, f"{directory}/{status.name}", hour)
-
-
-def directories(store: Store, top: str, window_ms: int) -> Iterator[tuple[str, int]]:
-    """Directories of hours below ``top``, relative to the root, in order."""
-    for day in (status for status in store.list(f"{store.root}/{top}") if status.is_dir):
-        inner = [f"{day.name}/{one.name}" for one in store.list(day.path) if one.is_dir]
-        for name in [day.name] if window_ms >= DAY_MS else inner:
-            try:
-                yield f"{top}/{name}", layout.parse_hour_directory(name)
-            except ValueError:
-                continue
 
 
 def _of_file(store: Store, path: str, hour: int) -> Iterator[Quarantined]:

@@ -168,6 +168,6 @@ def write_metrics(report: Report, path: Path) -> None:
             file.write(as_metrics(report))
         os.chmod(tmp, 0o644)
         os.replace(tmp, path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: a hidden file would stay at each
         os.unlink(tmp)
         raise

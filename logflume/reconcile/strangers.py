@@ -7,12 +7,13 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from logflume.core import layout
-from logflume.model import DAY_MS, Kind
+from logflume.model import Kind
 from logflume.reconcile.explain import Explain
 from logflume.reconcile.findings import Finding, What, persisting
 from logflume.reconcile.model import Options
 from logflume.reconcile.walk import TopicWalk
 from logflume.store.base import Store
+from logflume.trees import hour_directories
 
 
 @dataclass(slots=True)
@@ -69,20 +70,9 @@ class Strangers:
 
     def _directories_of(self, kind: Kind) -> Iterator[tuple[str, int]]:
         """Every hour's directory of a tree, and its hour."""
-        top = layout.tree(kind, self.topic)
-        window = self.walks[0].window_ms
-        for day in self._subdirectories(top):
-            names = [day] if window >= DAY_MS else [f"{day}/{name}" for name in self._subdirectories(f"{top}/{day}")]
-            for name in names:
-                try:
-                    hour = layout.parse_hour_directory(name)
-                except ValueError:
-                    continue
-                if self.options.since_ms is None or hour >= self.options.since_ms:
-                    yield f"{top}/{name}", hour
-
-    def _subdirectories(self, path: str) -> list[str]:
-        return [status.name for status in self.store.list(f"{self.store.root}/{path}") if status.is_dir]
+        for path, hour in hour_directories(self.store, layout.tree(kind, self.topic), self.walks[0].window_ms):
+            if self.options.since_ms is None or hour >= self.options.since_ms:
+                yield path, hour
 
     def _strange_files(self, directories: Iterable[str]) -> list[Finding]:
         now_known = {

@@ -57,7 +57,7 @@ class Proxy:
         self._thread.start()
         try:
             self._call(self._listen())
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the loop's thread would go on
             self._end_loop()
             raise
 

@@ -17,6 +17,8 @@ from typing import Any
 from tests.stack.server import Reaper
 
 STOP_TIMEOUT_S = 45.0
+#: how long a broker keeps a fetch that finds nothing: fetch.wait.max.ms, librdkafka's default
+FETCH_WAIT_S = 0.5
 LOG_LINES = 80
 
 
@@ -106,10 +108,15 @@ class Daemon:
         return True
 
     def freeze(self) -> list[int]:
-        """SIGSTOP to the parent and all workers: as a host that hangs; returns the workers."""
+        """SIGSTOP to the parent and all workers: as a host that hangs; returns the workers.
+
+        Afterwards no fetch of theirs waits at a broker: one would be answered with what is produced next, and the
+        thawed consumer would find those records in its socket, even when the log has lost them meanwhile.
+        """
         workers = self.workers()
         for pid in (self.process.pid, *workers):
             os.kill(pid, signal.SIGSTOP)
+        time.sleep(2 * FETCH_WAIT_S)
         return workers
 
     def thaw(self, workers: list[int]) -> None:

@@ -28,9 +28,9 @@ JITTER_MS = 60_000
 SIZE = 220
 TICK_S = 0.05
 SAVE_S = 5.0
-#: real time an hour, and for each partition: its part and its entry are two files, which cost all servers together some
-#: 40 ms of processor time each; with less there would be no end of the last hour before the next one is over
-LEAST_S, EACH_S = 10.0, 0.125
+#: real time an hour, and for each partition: twice an hour, half of the lateness apart (a twelfth of an hour), each
+#: writes files that cost the servers on this machine some 20 ms of processor time each
+LEAST_S, EACH_S = 10.0, 0.3125
 LAST_TIMEOUT_S = 180.0
 READING = re.compile(r"\] reading\b")
 

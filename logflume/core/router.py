@@ -396,17 +396,31 @@ class Router:
         return True
 
     def due(self, mono: float) -> bool:
-        """Whether a round is worth cutting: an hour closed, a part is old or large enough, or there are too many."""
+        """Whether a round is worth cutting: an hour closed, a part is due, or there are too many."""
         if self.closed or len(self.open) > OPEN_PARTS:
             return True
         if not self.open and (self.gaps or self.dropped):
             # No part grows old here, and C has to move on all the same.
             self._waiting = mono if self._waiting is None else self._waiting
             return mono - self._waiting >= self.rules.roll_every_s
-        return any(
-            mono - part.opened >= self.rules.roll_every_s or part.size >= self.rules.roll_bytes
-            for part in self.open.values()
-        )
+        return any(self._is_old(part, mono) or self._is_full(part) for part in self.open.values())
+
+    def _is_old(self, part: OpenPart, mono: float) -> bool:
+        return mono - part.opened >= self.rules.roll_every_s
+
+    def _is_full(self, part: OpenPart) -> bool:
+        """Whether a part is large enough, or its hour passed the middle of its lateness since the part was opened.
+
+        What such a part holds is decided before the hour closes, and the closing has only the stragglers to upload.
+        They open one more part, which waits for the closing.
+        """
+        if part.size >= self.rules.roll_bytes:
+            return True
+        if part.kind is not Kind.HOUR or self.watermark is None:
+            return False
+        middle = part.hour + self.rules.window_ms + self.rules.lateness_ms // 2
+        before = part.watermark_before
+        return self.watermark >= middle and (before is None or before < middle)
 
     def cut(self, mono: float, *, seq: int, everything: bool = False) -> Round:
         """Close the parts that are due and say what the next entry, number ``seq``, will hold.
@@ -417,14 +431,14 @@ class Router:
         """
         everything = everything or len(self.open) > OPEN_PARTS
         idle = any(closing.reason == "idle" for closing in self.closed)
-        aged = any(mono - part.opened >= self.rules.roll_every_s for part in self.open.values())
+        aged = any(self._is_old(part, mono) for part in self.open.values())
         take = [
             part
             for (kind, hour), part in self.open.items()
             if everything
             or idle
             or aged
-            or part.size >= self.rules.roll_bytes
+            or self._is_full(part)
             or (kind is Kind.HOUR and self.frontier is not None and hour + self.rules.window_ms <= self.frontier)
             or (kind is not Kind.HOUR and self.closed)
         ]

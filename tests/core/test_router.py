@@ -243,6 +243,21 @@ def test_gaps_or_dropped_records_alone_move_c_on_in_time() -> None:
     assert not it.due(1e9), "nothing new to say"
 
 
+def test_an_hour_that_is_over_is_cut_once_in_the_middle_of_its_lateness() -> None:
+    it = fresh()
+    feed(it, 2_050, 2_110, 2_114)
+    cut(it)
+    assert held(it) == {("hour", 2_000): [0], ("hour", 2_100): [1, 2]}
+    assert not it.due(0.0)
+    feed(it, 2_060, 2_115)
+    assert it.due(0.0)
+    assert parts(cut(it).parts) == {("hour", 2_000): [0, 3]}
+    feed(it, 2_070, 2_129)
+    assert not it.due(0.0), "a straggler waits for the closing"
+    feed(it, 2_130)
+    assert parts(cut(it).parts) == {("hour", 2_000): [5]}
+
+
 # -- rounds -----------------------------------------------------------------------------------------
 
 HEAD = Head(ledger.genesis(PartitionId("app", "id", 0), window_ms=100, start=0, owner="a", at=0, config=""), "")

@@ -114,17 +114,28 @@ def claim(
     ``latest``: a partition that was there when its topic was first seen begins at the end of the log.
     ``firsts``: what ``first_partitions`` said to earlier claims, by topic and id; it never changes, and is added to.
 
-    Raises Stopped when the log and the chain contradict each other (K7, K8, K9, C4), before anything is
+    Raises Stopped when the log and the chain contradict each other (K7, K8, K9, C4), before anything of it is
     written; Fenced when another owner is claiming at the same time; store errors with unknown outcome
     (claiming again is harmless).
     """
-    head = read_head(store, pid)
-    # Asked only now: with an older answer an owner that still writes may have decided beyond "the end".
-    facts = ask()
-    check_log(pid, head, facts, window_ms)
-    earlier = earlier_ids(store, pid)
-    if head is None and earlier:
-        check_accepted(store, pid, earlier)
+
+    def look() -> tuple[Head | None, LogFacts, list[str]]:
+        head = read_head(store, pid)
+        # Asked only now: with an older answer an owner that still writes may have decided beyond "the end".
+        facts = ask()
+        check_log(pid, head, facts, window_ms)
+        earlier = earlier_ids(store, pid)
+        if head is None and earlier:
+            check_accepted(store, pid, earlier)
+        return head, facts, earlier
+
+    try:
+        head, facts, earlier = look()
+    except Stopped:
+        # No person is called for what a NameNode said that hung, was replaced meanwhile, and has not noticed: until it
+        # has to write it answers with what was (seen: "the group committed an offset beyond the ledger's").
+        store.write_probe(f"{store.root}/{layout.LEDGER_ROOT}")
+        head, facts, earlier = look()
     first = (firsts or {}).get((pid.topic, pid.topic_id))
     if first is None:
         first = first_partitions(store, pid.topic, pid.topic_id, facts.partitions)

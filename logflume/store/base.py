@@ -125,6 +125,12 @@ class Store(Protocol):
     def delete(self, path: str) -> bool:
         """Remove one file, or a directory with everything below; False where nothing was there."""
 
+    def write_probe(self, directory: str) -> None:
+        """Prove that the server may write, and so that what it says afterwards is of now: raises as ``write`` does."""
+        path = f"{directory}/probe-{uuid.uuid4().hex}"
+        self.write(path, b"")
+        self.delete(path)
+
     def rename_probe(self, directory: str) -> None:
         """Prove below ``directory`` that rename refuses to overwrite; raises StoreError where it does not."""
         first, second = (f"{directory}/probe-{uuid.uuid4().hex}" for _ in range(2))

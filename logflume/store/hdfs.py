@@ -52,7 +52,7 @@ class HdfsStore(HadoopStore):
         self.can_concat = web is not None
         self._web = web
         self._address = f"hdfs://{authority}"
-        self._options = _defaults(timeout_s) | dict(options)
+        self._options = _defaults(authority, timeout_s) | dict(options)
         if user is not None:
             _be_user(user)
         self._client = self._connect()
@@ -151,7 +151,7 @@ class HdfsStore(HadoopStore):
             raise StoreError(f"{what} {path}: the HDFS client panicked: {error}") from error
 
 
-def _defaults(timeout_s: float) -> dict[str, str]:
+def _defaults(authority: str, timeout_s: float) -> dict[str, str]:
     """Settings that stand above those of HADOOP_CONF_DIR, and below the user's options."""
     return {
         # With three DataNodes there is none to replace one that dies: go on with two (H4).
@@ -161,6 +161,9 @@ def _defaults(timeout_s: float) -> dict[str, str]:
         # At most about 3 s in all instead of minutes: the caller comes again, and others can be served.
         "dfs.client.failover.max.attempts": "3",
         "dfs.client.failover.sleep.max.millis": "1000",
+        # Of a nameservice, the first NameNode asked is waited for without end. In a fixed order each worker would hang
+        # again at one that hangs, or whose host is gone, although the other has taken over.
+        f"dfs.client.failover.random.order.{authority}": "true",
     }
 
 

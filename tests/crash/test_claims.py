@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from logflume import commit
 from logflume.commit import LogFacts, Owner
+from logflume.core import layout
 from logflume.core.ledger import Head
-from logflume.errors import Stopped
+from logflume.errors import Stopped, Unreachable
 from logflume.model import HOUR_MS, PartitionId
 from logflume.store.base import FileStatus
 from logflume.store.local import LocalStore
@@ -66,6 +68,46 @@ def test_a_group_with_offsets_and_no_ledger_is_refused(tmp_path: Path) -> None:
     """C4: the output was moved, and the group kept."""
     with pytest.raises(Stopped, match="no ledger"):
         claim(LocalStore(str(tmp_path)), LogFacts(0, 99, 50, 2))
+
+
+def test_nobody_is_called_for_what_a_replaced_namenode_says(store: LocalStore, tmp_path: Path) -> None:
+    """H2 H17: it hung, another one took over, and until its first write it answers with the ledger of then."""
+
+    class Replaced(LocalStore):
+        stale = True
+
+        def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+            return super().read(self._then(path), offset, length)
+
+        def list(self, path: str) -> list[FileStatus]:
+            return super().list(self._then(path))
+
+        def stat(self, path: str) -> FileStatus | None:
+            return super().stat(self._then(path))
+
+        def write(self, tmp: str, data: bytes) -> None:
+            if self.stale:
+                self.stale = False  # it ends itself, and the client finds the other one
+                raise Unreachable(tmp)
+            super().write(tmp, data)
+
+        def _then(self, path: str) -> str:
+            return path.replace(store.root, str(then)) if self.stale else path
+
+    now = commit.read_head(store, PID)
+    assert now is not None
+    then = tmp_path / "then"
+    chain = layout.chain_directory(PID)
+    (then / chain).mkdir(parents=True)
+    for seq in range(now.entry.seq):
+        (then / layout.entry_path(PID, seq)).write_bytes(Path(store.root, layout.entry_path(PID, seq)).read_bytes())
+    replaced = Replaced(store.root)
+    assert commit.read_head(replaced, PID) != now
+    facts = LogFacts(0, 99, now.state.committed, 2)
+    with pytest.raises(Unreachable):
+        claim(replaced, facts)
+    assert claim(replaced, facts).entry.seq == now.entry.seq + 1
+    assert [name for name in os.listdir(Path(store.root, layout.LEDGER_ROOT)) if name.startswith("probe")] == []
 
 
 @pytest.mark.parametrize("committed", [None, 3])

@@ -151,4 +151,5 @@ SCENARIOS = (
              failover.take_over, holds_s=(0.0, 5.0), pair=True),
     Scenario("failover of the namenode during a reveal", ("H1", "H2"), failover.during("rpc", failover.REVEAL),
              failover.take_over, holds_s=(0.0, 5.0), pair=True),
+    Scenario("failover from a namenode that hangs", ("H2", "N2", "P6"), failover.hang, failover.take_over, pair=True),
 )  # fmt: skip

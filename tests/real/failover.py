@@ -1,4 +1,4 @@
-"""The active NameNode dies with a request of logflume's on its way, and the other one takes over."""
+"""The active NameNode dies with a request of logflume's on its way, or hangs, and the other one takes over."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ def during(where: str, request: re.Pattern[bytes]) -> Callable[[Ground], None]:
             proxy.cut()
 
     return inject
+
+
+def hang(ground: Ground) -> None:
+    """Nobody answers, and nothing is refused: as when its host is gone, or its disk."""
+    pair = ground.servers.pair
+    assert pair is not None
+    pair.nodes[pair.active].server.pause()
 
 
 def take_over(ground: Ground) -> None:

@@ -47,6 +47,8 @@ class Servers:
     def heal(self) -> None:
         for proxy in [*self.rpc, *self.web, *self.brokers]:
             proxy.heal()
+        if self.pair is not None:
+            self.pair.settle()
         self.stack.heal()
 
     def output(self, path: str) -> dict[str, Any]:

@@ -30,6 +30,8 @@ JOURNALNODE = "org.apache.hadoop.hdfs.qjournal.server.JournalNode"
 HAADMIN = "org.apache.hadoop.hdfs.tools.DFSHAAdmin"
 NAMESERVICE = "pair"
 TRANSITION_S = 60.0
+#: for how long one that was replaced while it hung may go on believing that it is active
+BELIEVES_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Pair:
     active: int = 0
 
     def activate(self, number: int) -> None:
-        """Make it the active one; the other must be dead, or standby. Raises TimeoutError, CalledProcessError."""
+        """Make it the active one; the other must be dead, or standby. Raises TimeoutError, ValueError."""
         node = self.nodes[number]
         # --forceactive: without it an unreachable other one forbids the transition
         command = java(
@@ -70,7 +72,7 @@ class Pair:
         )
         done = subprocess.run(command, input="Y\n", capture_output=True, text=True, timeout=TRANSITION_S, check=False)
         if done.returncode != 0:
-            raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+            raise ValueError(f"{node.name} does not become active: {done.stderr[-2000:]}")
         deadline = time.monotonic() + TRANSITION_S
         while not node.is_active:
             if time.monotonic() > deadline:
@@ -78,6 +80,17 @@ class Pair:
             time.sleep(POLL_S)
         self.active = number
         self.front.retarget(LOOPBACK, node.http_port)
+
+    def settle(self) -> None:
+        """Wake the replaced one, if it hung: nobody fenced it, so it answers reads with what was. Its first write ends
+        it, since the JournalNode has another writer; after some seconds it is fenced.
+        """
+        replaced = self.nodes[1 - self.active]
+        if replaced.server.running:
+            replaced.server.resume()
+            if replaced.is_active:
+                time.sleep(BELIEVES_S)
+                replaced.server.kill()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import click
 
 from logflume import commit, log
+from logflume.cli import INTERRUPTED
 from logflume.config import Config
 from logflume.core import layout
 from logflume.errors import LogflumeError, Unreachable, UsageError
@@ -20,7 +21,6 @@ from logflume.units import parse_duration, parse_size
 
 logger = log.get(__name__)
 
-INTERRUPTED = 130
 #: from Ctrl-C to the end of a process that hangs
 INTERRUPT_S = 1.0
 

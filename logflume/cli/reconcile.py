@@ -28,7 +28,7 @@ from logflume.reconcile.lock import only_one
 from logflume.reconcile.model import Options
 from logflume.reconcile.run import Report, Run, reconcile
 from logflume.store import Store, open_store
-from logflume.units import parse_duration, parse_instant
+from logflume.units import parse_instant
 
 logger = log.get(__name__)
 
@@ -36,14 +36,6 @@ logger = log.get(__name__)
 TRIES = 5
 
 _GAP = re.compile(r"([A-Za-z0-9._-]+)/(\d+):(\d+)")
-
-
-def duration(text: str) -> int:
-    """An option such as ``10m``, in milliseconds."""
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not {error}") from None
 
 
 def instant(text: str) -> int:
@@ -67,7 +59,7 @@ def instant(text: str) -> int:
 )
 @click.option(
     "--patience",
-    type=duration,
+    type=jobs.duration,
     metavar="DURATION",
     default="10m",
     show_default=True,
@@ -75,7 +67,7 @@ def instant(text: str) -> int:
 )
 @click.option(
     "--grace",
-    type=duration,
+    type=jobs.duration,
     metavar="DURATION",
     default="1d",
     show_default=True,
@@ -83,7 +75,7 @@ def instant(text: str) -> int:
 )
 @click.option(
     "--deadline",
-    type=duration,
+    type=jobs.duration,
     metavar="DURATION",
     default="6h",
     show_default=True,

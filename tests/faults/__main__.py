@@ -89,7 +89,8 @@ def results(junit: Path) -> dict[str, str]:
 def run(chosen: list[str]) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as where:
         junit = Path(where, "junit.xml")
-        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={junit}", *chosen]
+        in_two = ("-n", "2", "--dist", "loadfile")  # as `make test` does
+        command = [sys.executable, "-m", "pytest", "-q", *in_two, f"--junitxml={junit}", *chosen]
         subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False)
         return results(junit)
 

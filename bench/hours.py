@@ -19,17 +19,19 @@ from confluent_kafka import Producer
 from bench import machine, steps
 from bench.daemon import first_logged, place, positions, topic_settings
 from bench.results import FAILURES
-from bench.topic import BASE_MS, HOUR_MS, LATENESS_MS, send, value
+from bench.topic import BASE_MS, HOUR_MS, send, value
 from tests.e2e.daemon import wait_until
 from tests.stack import Stack
 from tests.stack.kafka import create_topic, delete_topics
 
 JITTER_MS = 60_000
+#: three times the default: at 20 s an hour it is 10 s, with half of which between the two times that an hour is written
+LATENESS, LATENESS_MS = "30m", 1_800_000
 SIZE = 220
 TICK_S = 0.05
 SAVE_S = 5.0
-#: real time an hour, and for each partition: twice an hour, half of the lateness apart (a twelfth of an hour), each
-#: writes files that cost the servers on this machine some 20 ms of processor time each
+#: real time an hour, and for each partition: twice an hour, half of the lateness apart, each of them writes files that
+#: cost the servers on this machine some 20 ms of processor time each
 LEAST_S, EACH_S = 10.0, 0.3125
 LAST_TIMEOUT_S = 180.0
 READING = re.compile(r"\] reading\b")
@@ -133,7 +135,7 @@ def _series(
     marked: dict[int, dict[str, Any]] = {}
     with place(stack) as here:
         # its lines say how long each step of a decision and of finishing took
-        program = here.daemon([topic_settings(topic)], log_level="debug", **settings).start()
+        program = here.daemon([topic_settings(topic, lateness=LATENESS)], log_level="debug", **settings).start()
         try:
             wait_until(lambda: len(READING.findall(program.logged())) >= live.partitions, 300, "it reads", program)
             live.start()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import signal
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Protocol
@@ -24,6 +25,12 @@ SERVER_FIXTURES = {"stack", "own_stack", "kafka_cluster", "topic_factory", "hdfs
 # Names differ between runs too, since a stack may live longer than one run.
 RUN = uuid.uuid4().hex[:6]
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    # A shell without job control starts what it puts into the background with Ctrl-C ignored, and every process that a
+    # test starts would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects by markers

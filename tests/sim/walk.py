@@ -263,17 +263,27 @@ class Walk:
                 self.give(partition, self.rng.choice(self.hosts), "lose")
         if any(self._committed(p) != self.broker.end(p) for p in self.broker.logs if self.made):
             return False
+        if any(self._unpublished(partition) for partition in self.broker.logs):
+            return False
         found = tree.read(self.root, TOPIC)
         return all(one.marker for one in found.hours.values()) and not [
             one for one in tree.leftovers(found, TOPIC_ID) if "the plan" not in one
         ]
 
+    def _unpublished(self, partition: int) -> bool:
+        """Whether decided parts wait in tmp: for the next claim, of an owner that pauses longer after each failure."""
+        newest = self._newest(partition)
+        return newest is not None and any((self.root / part["tmp"]).exists() for part in newest["parts"])
+
     def _committed(self, partition: int) -> int:
-        try:
-            newest = tree.newest(self.root, TOPIC, TOPIC_ID, partition)
-        except FileNotFoundError:
-            return -1
+        newest = self._newest(partition)
         return -1 if newest is None else int(newest["state"]["committed"])
+
+    def _newest(self, partition: int) -> dict[str, Any] | None:
+        try:
+            return tree.newest(self.root, TOPIC, TOPIC_ID, partition)
+        except FileNotFoundError:
+            return None
 
     def state(self) -> str:
         phases = {

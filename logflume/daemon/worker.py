@@ -9,6 +9,7 @@ call and kills a worker that hangs; nothing has to be tidied up then, since the 
 from __future__ import annotations
 
 import gc
+import math
 import os
 import shutil
 import signal
@@ -31,7 +32,7 @@ from logflume.daemon.finisher import Finisher
 from logflume.daemon.questions import Questions
 from logflume.daemon.report import FinishedHour, PartitionReport, Stop, WorkerReport
 from logflume.daemon.slot import Slot, Tools
-from logflume.errors import ConfigError, LogflumeError, Stopped
+from logflume.errors import ConfigError, LogflumeError, Stopped, Unreachable
 from logflume.kafka.consumer import Source
 from logflume.kafka.events import (
     Assigned,
@@ -66,6 +67,9 @@ HOUR_THREADS = 8
 JOIN_S = 30.0
 #: how long a revocation may hold up the group while parts are decided; a successor reads the rest again
 REVOKE_DRAIN_S = 10.0
+#: how long a group may take to answer a member whose session was lost. librdkafka was seen to ask it no more: a broker
+#: restarted, and after "revoking assignment and rejoining group" came nothing for five minutes. A new process asks.
+ANSWER_S = 120.0
 #: errors of a partition that mean lost offsets or a topic that is not what it was
 _LOST_CODES = {"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"}
 
@@ -84,6 +88,9 @@ def main(config: Config, index: int, spool_dir: str, conn: Connection) -> None:
         Worker(config, index, Path(spool_dir), conn).run()
     except ConfigError as error:
         log.error("cannot start", problems=error.problems)
+        raise SystemExit(error.exit_code) from error
+    except LogflumeError as error:
+        log.error("worker gives up, and is replaced", error=str(error), hint=error.hint)
         raise SystemExit(error.exit_code) from error
     finally:
         hold.close()
@@ -108,6 +115,7 @@ class Worker:
         self._paused = False
         self._stopping: float | None = None
         self._ready_by = time.monotonic() + JOIN_S
+        self._answer_by = math.inf
         self._next_tick = self._next_report = 0.0
         self._cores = ThreadPoolExecutor(max(2, os.cpu_count() or 2), thread_name_prefix="encode")
         self._hours = ThreadPoolExecutor(HOUR_THREADS, thread_name_prefix="finish")
@@ -200,9 +208,11 @@ class Worker:
                 if (topic, partition) in self._slots:
                     self._slots[topic, partition].caught_up(offset)
             case Assigned(partitions):
-                self._ready_by = 0.0
+                self._ready_by, self._answer_by = 0.0, math.inf
                 self._assign(partitions)
             case Revoked(partitions) | Lost(partitions):
+                if isinstance(item, Lost) and not self._tools.source.owned:
+                    self._answer_by = time.monotonic() + ANSWER_S
                 log.info("partitions given up", partitions=[f"{t}/{p}" for t, p in partitions])
                 # those that came and went within one poll: the handlers had no slot to find yet
                 self._lose(partitions)
@@ -223,7 +233,7 @@ class Worker:
         # what went again within the same poll must not be claimed: that would fence its new owner
         parts = [part for part in parts if part in self._tools.source.owned]
         committed: dict[TopicPart, tuple[int, int, str]] | LogflumeError = {}
-        if self._tools.grouped:
+        if self._tools.grouped and parts:
             try:
                 # asked once for all: with a thousand partitions one by one takes seconds
                 committed = self._tools.source.committed(parts, 10.0)
@@ -259,6 +269,8 @@ class Worker:
         if now < self._next_tick:
             return
         self._next_tick = now + TICK_S
+        if now > self._answer_by:
+            raise Unreachable(f"the group has not answered for {ANSWER_S:g} s since the session was lost")
         spool = self._tools.spool
         for owner, error in spool.broken():
             if isinstance(owner, Slot):

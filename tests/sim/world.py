@@ -127,6 +127,8 @@ class FakeSource:
         self._told_end: dict[TopicPart, int] = {}
         self._news: list[Event] = []
         self.idle = 0
+        #: the group answers a member that lost all it had: here, that it gets nothing
+        self.answers = True
         self.rewind: Callable[[TopicPart, int], int] = lambda _part, position: position
 
     # -- told by the test --------------------------------------------------------------------------
@@ -156,6 +158,8 @@ class FakeSource:
                 for part in event.partitions:
                     self.owned.discard(part)
                     self.positions.pop(part, None)
+                if isinstance(event, Lost) and not self.owned and self.answers:
+                    self._news.append(Assigned([]))
             out.append(event)
         if not self._broker.down:
             for part in sorted(self.positions):

@@ -26,6 +26,8 @@ END_OF_TIME_MS = 253_370_764_800_000
 OPEN_PARTS = 256
 #: up to so many hours in a batch are picked out by a pass for each
 FEW_HOURS = 8
+#: a watermark that no record brings
+NEVER_MS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class OpenPart:
     first: int
     watermark_before: int | None
     opened: float
+    #: the watermark that makes it due: for an hour's part the middle of the lateness, unless it was opened after that
+    due_ms: int
     offsets: OffsetSet = field(default_factory=OffsetSet)
     size: int = 0
     min_time: int = 1 << 62
@@ -333,7 +337,9 @@ class Router:
     def _part(self, kind: Kind, hour: int, offset: int, mono: float, before: int | None) -> OpenPart:
         part = self.open.get((kind, hour))
         if part is None:
-            part = OpenPart(self._serial, kind, hour, offset, before, mono)
+            middle = hour + self.rules.window_ms + self.rules.lateness_ms // 2
+            waits = kind is not Kind.HOUR or (before is not None and before >= middle)
+            part = OpenPart(self._serial, kind, hour, offset, before, mono, NEVER_MS if waits else middle)
             self._serial += 1
             self.open[kind, hour] = part
         return part
@@ -403,24 +409,18 @@ class Router:
             # No part grows old here, and C has to move on all the same.
             self._waiting = mono if self._waiting is None else self._waiting
             return mono - self._waiting >= self.rules.roll_every_s
-        return any(self._is_old(part, mono) or self._is_full(part) for part in self.open.values())
+        return any(self._is_old(part, mono) or self._is_whole(part) for part in self.open.values())
 
     def _is_old(self, part: OpenPart, mono: float) -> bool:
         return mono - part.opened >= self.rules.roll_every_s
 
-    def _is_full(self, part: OpenPart) -> bool:
-        """Whether a part is large enough, or its hour passed the middle of its lateness since the part was opened.
+    def _is_whole(self, part: OpenPart) -> bool:
+        """Whether a part is large enough, or its hour as good as over.
 
-        What such a part holds is decided before the hour closes, and the closing has only the stragglers to upload.
-        They open one more part, which waits for the closing.
+        What an hour's part holds in the middle of the lateness is decided then, and the closing has only the
+        stragglers to upload. They open one more part, which waits for the closing.
         """
-        if part.size >= self.rules.roll_bytes:
-            return True
-        if part.kind is not Kind.HOUR or self.watermark is None:
-            return False
-        middle = part.hour + self.rules.window_ms + self.rules.lateness_ms // 2
-        before = part.watermark_before
-        return self.watermark >= middle and (before is None or before < middle)
+        return part.size >= self.rules.roll_bytes or (self.watermark is not None and self.watermark >= part.due_ms)
 
     def cut(self, mono: float, *, seq: int, everything: bool = False) -> Round:
         """Close the parts that are due and say what the next entry, number ``seq``, will hold.
@@ -438,7 +438,7 @@ class Router:
             if everything
             or idle
             or aged
-            or self._is_full(part)
+            or self._is_whole(part)
             or (kind is Kind.HOUR and self.frontier is not None and hour + self.rules.window_ms <= self.frontier)
             or (kind is not Kind.HOUR and self.closed)
         ]

@@ -73,14 +73,7 @@ def instant(text: str) -> int:
     show_default=True,
     help="Uploads and plans that nobody needs are left alone until they are so old.",
 )
-@click.option(
-    "--deadline",
-    type=jobs.duration,
-    metavar="DURATION",
-    default="6h",
-    show_default=True,
-    help="A run that takes longer hangs in a call, and is given up.",
-)
+@jobs.deadline_option
 @click.option(
     "--prometheus", metavar="FILE", type=click.Path(), help="Write metrics for node_exporter's textfile collector."
 )

@@ -75,7 +75,9 @@ _LOST_CODES = {"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"}
 
 
 def main(config: Config, index: int, spool_dir: str, conn: Connection) -> None:
-    """Entry of the spawned process. Exits 0 after a stop, 2 for a configuration it cannot use."""
+    """Entry of the spawned process. Exits 0 after a stop, with an error's exit code where it cannot go on: 2 for a
+    configuration it cannot use.
+    """
     process.die_with_parent()
     # a terminal's Ctrl-C goes to the whole group; only the parent answers it
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -83,7 +83,7 @@ def ended(process: subprocess.Popen[bytes]) -> int:
     except subprocess.TimeoutExpired:
         process.terminate()
         return process.wait(120)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: its servers would go on
         process.terminate()
         process.wait(120)
         raise

@@ -85,8 +85,8 @@ def chain(root: Path, topic: str, topic_id: str, partition: int) -> list[dict[st
 
 def newest(root: Path, topic: str, topic_id: str, partition: int) -> dict[str, Any] | None:
     directory = root / "_logflume" / topic / topic_id / f"p{partition:05d}"
-    last = max((name for name in os.listdir(directory) if name.endswith(".json")), default=None)
-    return None if last is None else json.loads((directory / last).read_bytes())
+    last = max(directory.glob("*.json"), default=None)  # none of a partition that nobody claimed yet
+    return None if last is None else json.loads(last.read_bytes())
 
 
 def plans(root: Path, topic: str, topic_id: str) -> list[str]:

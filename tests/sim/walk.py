@@ -280,10 +280,7 @@ class Walk:
         return -1 if newest is None else int(newest["state"]["committed"])
 
     def _newest(self, partition: int) -> dict[str, Any] | None:
-        try:
-            return tree.newest(self.root, TOPIC, TOPIC_ID, partition)
-        except FileNotFoundError:
-            return None
+        return tree.newest(self.root, TOPIC, TOPIC_ID, partition)
 
     def state(self) -> str:
         phases = {

@@ -64,7 +64,7 @@ class Pair:
     active: int = 0
 
     def activate(self, number: int) -> None:
-        """Make it the active one; the other must be dead, or standby. Raises TimeoutError, ValueError."""
+        """Make it the active one; the other must be dead, hang, or be standby. Raises TimeoutError, ValueError."""
         node = self.nodes[number]
         # --forceactive: without it an unreachable other one forbids the transition
         command = java(

@@ -243,7 +243,7 @@ def closing_on_error(servers: Sequence[Server]) -> Iterator[None]:
     """Close every server if the body fails, Ctrl-C included, so that no thread waits for one."""
     try:
         yield
-    except BaseException:
+    except BaseException:  # Ctrl-C too: threads would go on waiting for them
         for server in servers:
             server.close()
         raise

@@ -26,7 +26,7 @@ from tests.stack.kafka import create_topic, delete_topics
 
 JITTER_MS = 60_000
 #: three times the default: at 20 s an hour it is 10 s, with half of which between the two times that an hour is written
-LATENESS, LATENESS_MS = "30m", 1_800_000
+LATENESS_MS = 1_800_000
 SIZE = 220
 TICK_S = 0.05
 SAVE_S = 5.0
@@ -135,7 +135,9 @@ def _series(
     marked: dict[int, dict[str, Any]] = {}
     with place(stack) as here:
         # its lines say how long each step of a decision and of finishing took
-        program = here.daemon([topic_settings(topic, lateness=LATENESS)], log_level="debug", **settings).start()
+        program = here.daemon(
+            [topic_settings(topic, lateness=f"{LATENESS_MS}ms")], log_level="debug", **settings
+        ).start()
         try:
             wait_until(lambda: len(READING.findall(program.logged())) >= live.partitions, 300, "it reads", program)
             live.start()

@@ -59,7 +59,7 @@ clean:  ## remove what was built and cached, and .venv
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Needs some minutes and a machine without other work; the servers are those of the tests.
+# Needs an hour or two and a machine without other work; the servers are those of the tests.
 .PHONY: bench bench-peers
 bench: venv  ## speed and CPU beside a bare consumer, and time to a complete hour; writes bench/results
 	$(BIN)/python -m bench all

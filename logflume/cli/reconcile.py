@@ -63,7 +63,7 @@ def instant(text: str) -> int:
     metavar="DURATION",
     default="10m",
     show_default=True,
-    help="What was decided or closed since then may still be in the hands of the daemon.",
+    help="What was decided, closed or marked since then may still be in the hands of the daemon.",
 )
 @click.option(
     "--grace",

@@ -10,7 +10,7 @@ from logflume.core import layout
 from logflume.errors import Missing
 from logflume.finish import plan as plans
 from logflume.reconcile.chain import Decided
-from logflume.reconcile.plan import MARKERS, Hour, Look, absent
+from logflume.reconcile.plan import MARKERS, Hour, Look, absent, is_hidden
 from logflume.store.base import FileStatus, Store
 
 
@@ -96,11 +96,13 @@ def _read_plan(store: Store, hour: Hour, *, after_reveal: bool = False) -> bytes
 def look_at_directory(
     store: Store, directory: str, decided: Sequence[Decided], unfold: Callable[[Look], None] = lambda _: None
 ) -> Look:
-    """A directory of the late or quarantine tree, or late parts in an hour's own; one call. ``unfold``: shows the
-    parts of merged files in it.
+    """A directory of the late or quarantine tree, or late parts in an hour's own; one call, and one more for the marker
+    where such a part is hidden. ``unfold``: shows the parts of merged files in it.
     """
     look = Look(_files(store, f"{store.root}/{directory}"))
     unfold(look)
+    if any(is_hidden(look, one) for one in decided):
+        _take_marker(store, f"{store.root}/{directory}", look)
     _look_in_tmp(store, absent(decided, look), look)
     return look
 

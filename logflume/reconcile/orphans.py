@@ -77,5 +77,10 @@ def needed_uploads(decided: Iterable[Decided]) -> set[str]:
     return {one.part.tmp for one in decided}
 
 
-def left_spools(spools: Iterable[Path]) -> list[Finding]:
-    return [Finding(What.SPOOL_LEFT, "", str(path), "its worker is gone") for path in spools]
+def left_spools(spools: Iterable[Path], settled_ms: int) -> list[Finding]:
+    """Those in which nothing has changed since ``settled_ms``: a daemon removes those of its dead workers itself."""
+    return [
+        Finding(What.SPOOL_LEFT, "", str(path), "its worker is gone")
+        for path in spools
+        if path.exists() and int(path.stat().st_mtime * 1000) <= settled_ms
+    ]

@@ -67,17 +67,24 @@ class Look:
     #: lengths of decided parts that are in tmp still
     in_tmp: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def marked_ms(self) -> int:
+        """When the marker was put, by the store's clock; only of a marked hour."""
+        return 0 if self.marker is None else self.files[self.marker[0]].modified_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What was found; ``marked`` with the manifest, ``extra`` names that no decided part has. ``gone``: there is
     nothing, and proof begins after this hour: somebody keeps data for a shorter time than the ledger does.
+    ``under_way``: marked just now, and its finisher has something left to do.
     """
 
     findings: tuple[Finding, ...]
     manifest: Plan | None = None
     extra: tuple[str, ...] = ()
     gone: bool = False
+    under_way: bool = False
 
     @property
     def marked(self) -> bool:
@@ -87,14 +94,14 @@ class Verdict:
 def check(hour: Hour, look: Look, *, settled_ms: int) -> Verdict:
     """What was decided or closed after ``settled_ms`` may be in somebody's hands still."""
     if look.marker is not None:
-        return _check_marked(hour, look, *look.marker)
+        return _check_marked(hour, look, *look.marker, settled_ms)
     return _check_unmarked(hour, look, settled_ms)
 
 
 # -- marked ---------------------------------------------------------------------------------------
 
 
-def _check_marked(hour: Hour, look: Look, name: str, data: bytes) -> Verdict:
+def _check_marked(hour: Hour, look: Look, name: str, data: bytes, settled_ms: int) -> Verdict:
     path = f"{hour.directory}/{name}"
     try:
         manifest = plans.decode(data)
@@ -108,7 +115,8 @@ def _check_marked(hour: Hour, look: Look, name: str, data: bytes) -> Verdict:
         waits = ", ".join(str(number) for number in hour.waits)
         found.append(hour.finding(What.MARKER_EARLY, path, f"not closed by partition {waits}", hint=_MARKER_HINT))
     found += [finding for file in manifest.files for finding in _check_file(hour, look, file)]
-    if set(MARKERS) <= look.files.keys():
+    under_way = set(MARKERS) <= look.files.keys() and look.marked_ms > settled_ms
+    if set(MARKERS) <= look.files.keys() and not under_way:
         path = f"{hour.directory}/{layout.INCOMPLETE}"
         found.append(hour.finding(What.REVEAL_LEFT, path, "the hour was revealed, and is complete by now"))
     named = {part.path.rsplit("/", 1)[1]: file for file in manifest.files for part in file.parts}
@@ -124,7 +132,7 @@ def _check_marked(hour: Hour, look: Look, name: str, data: bytes) -> Verdict:
                 found.append(hour.finding(What.PART_LEFT, f"{hour.directory}/{other}", detail))
         else:
             extra.append(other)
-    return Verdict(tuple(found), manifest, tuple(extra))
+    return Verdict(tuple(found), manifest, tuple(extra), under_way=under_way)
 
 
 _MARKER_HINT = "find out who wrote it; with the marker moved away, reconcile --repair writes the right one"
@@ -292,6 +300,16 @@ def check_alone(finding: Callable[..., Finding], look: Look, one: Decided, settl
     elif there.length != part.size or there.is_dir:
         detail = f"decided by {by}: {there.length} bytes instead of {part.size}"
         yield finding(What.FILE_LENGTH, part.path, detail, [one.range])
+    elif is_hidden(look, one) and look.marker is not None and max(one.at, look.marked_ms) <= settled_ms:
+        detail = f"decided by {by}; its hour is marked, and it does not show"
+        yield finding(What.PART_HIDDEN, part.path, detail, [one.range])
+
+
+def is_hidden(look: Look, one: Decided) -> bool:
+    """A late part that is to be appended to its hour, and does not show yet: its owner, or the hour's finisher, does
+    that after the hour is marked.
+    """
+    return one.part.kind is Kind.LATE and one.name.startswith("_") and one.name in look.files
 
 
 def absent(decided: Sequence[Decided], look: Look) -> list[Decided]:

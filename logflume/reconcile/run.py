@@ -157,7 +157,8 @@ def _left_behind(run: Run, store: Store, checks: Sequence[TopicCheck], now_ms: i
             )
             found += orphans.left_of_finishing(store, walk, older_than, is_whole=is_whole)
     try:
-        found += orphans.left_spools(spooldir.left(Path(run.config.daemon.spool)))
+        spools = spooldir.left(Path(run.config.daemon.spool))
+        found += orphans.left_spools(spools, now_ms - run.options.patience_ms)
     except (Refused, PermissionError) as error:
         log.warning("the spool of this host is left out", error=str(error))
     return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from logflume.config import TopicConfig
 from logflume.core import layout
@@ -21,7 +21,7 @@ from logflume.reconcile.explain import Explain
 from logflume.reconcile.findings import Finding, What, persisting
 from logflume.reconcile.look import look_at, look_at_directory
 from logflume.reconcile.model import Figures, Options
-from logflume.reconcile.plan import Hour, Look, Verdict, check, check_alone
+from logflume.reconcile.plan import Hour, Look, Verdict, check, check_alone, is_hidden
 from logflume.reconcile.read import Reader
 from logflume.reconcile.strangers import Strangers
 from logflume.reconcile.walk import SavedChain, SavedTopic, TopicWalk
@@ -131,7 +131,7 @@ class TopicCheck:
 
     def _settle(self, walk: TopicWalk, hour: int, verdict: Verdict) -> bool:
         """Whether an hour is as it has to be, for good; then its parts are forgotten."""
-        if verdict.findings or not (verdict.marked or verdict.gone):
+        if verdict.findings or verdict.under_way or not (verdict.marked or verdict.gone):
             return False
         for chain in walk.chains.values():
             chain.forget([hour])
@@ -186,7 +186,7 @@ class TopicCheck:
         if self.options.deep and not findings:
             findings += self._reader.hour(hour, look, verdict.manifest)
         self._strangers.seen.add(hour.hour)
-        return Verdict(tuple(findings), verdict.manifest, gone=verdict.gone)
+        return replace(verdict, findings=tuple(findings), extra=())
 
     # -- late and quarantined parts ---------------------------------------------------------------
 
@@ -225,11 +225,11 @@ class TopicCheck:
             wrong = {one.part.path for one in decided}
         for one in decided:
             problems = list(check_alone(self._finding_of(one), look, one, self.settled_ms))
-            in_tmp = one.part.tmp in look.in_tmp
-            if self.options.deep and not problems and not in_tmp and one.part.path not in inside:
+            moves = one.part.tmp in look.in_tmp or is_hidden(look, one)
+            if self.options.deep and not problems and not moves and one.part.path not in inside:
                 shown = one.part.path if one.name in look.files else f"{directory}/{one.name[1:]}"
                 problems = self._reader.file(self._finding_of(one), shown, [one.part], {one.part.path: one.config})
-            if problems or in_tmp:
+            if problems or moves:
                 wrong.add(one.part.path)
             found += problems
         return found, wrong
@@ -280,15 +280,14 @@ class TopicCheck:
             path, parsed = f"{directory}/{extra.name}", layout.parse_part_name(extra.name)
             if parsed is None or self.store.stat(f"{self.store.root}/{path}") is None:
                 continue  # shown meanwhile, under its other name
-            known = extra.name in self._strangers.known.get(directory, ()) or self._explain.may_be(
-                parsed.partition, parsed.first
-            )
+            if extra.name in self._strangers.known.get(directory, ()):
+                continue
             hour = layout.hour_name(extra.hour, window)
-            if not known:
+            if not self._explain.may_be(parsed.partition, parsed.first):
                 detail = "no decision names it"
                 found.append(Finding(What.FILE_UNKNOWN, self.topic, path, detail, extra.walk.topic_id, hour=hour))
             elif parsed.hidden and extra.marked:
-                detail = "its hour is marked, and it does not show"
+                detail = "its entry is dropped, its hour is marked, and it does not show"
                 found.append(Finding(What.PART_HIDDEN, self.topic, path, detail, extra.walk.topic_id, hour=hour))
             else:
                 continue

@@ -193,10 +193,43 @@ def test_an_appended_part_that_was_not_shown_is_shown(tmp_path: Path, reconciled
     shown = min(tree.path(tree.hour(0)).glob("ap0*"))
     hidden = shown.with_name(f"_{shown.name}")
     shown.rename(hidden)
+    # its hour was marked just now: the daemon is about to show it
+    assert reconciled(tree, full=True, patience_ms=600_000).findings == []
+    # said again by a run that reads only what is new, as long as it is so
+    for full in (False, True, False):
+        found = reconciled(tree, full=full)
+        assert [(one.what, one.path.rsplit("/", 1)[1]) for one in found.findings] == [(What.PART_HIDDEN, hidden.name)]
+    assert reconciled(tree, repair=True).exit_code == 11
+    assert shown.exists()
+    assert reconciled(tree, full=True, deep=True).exit_code == 0
+
+
+def test_a_hidden_part_of_a_dropped_entry_is_shown(tmp_path: Path, reconciled: Reconcile) -> None:
+    tree = Tree(tmp_path, settings={"late": "append"}).fill(3)
+    shown = min(tree.path(tree.hour(0)).glob("ap0*"))
+    shown.rename(shown.with_name(f"_{shown.name}"))
+    for number in range(2):
+        for path in tree.entries(number)[:-1]:
+            path.unlink()
     found = reconciled(tree, full=True)
-    assert [(one.what, one.path.rsplit("/", 1)[1]) for one in found.findings] == [(What.PART_HIDDEN, hidden.name)]
+    assert [one.what for one in found.findings] == [What.PART_HIDDEN]
     assert reconciled(tree, full=True, repair=True).exit_code == 11
     assert shown.exists()
+
+
+def test_what_a_daemon_is_about_to_tidy_is_no_finding(tree: Tree, reconciled: Reconcile) -> None:
+    """An operator's marker beside the new one, and the spool of a worker that has just died."""
+    marker = tree.marker(1)
+    beside = marker.with_name(layout.INCOMPLETE)
+    shutil.copy(marker, beside)
+    spool = tree.spool / "w3-0123456789ab"
+    spool.mkdir()
+    assert reconciled(tree, patience_ms=600_000).findings == []
+    found = reconciled(tree)
+    assert {one.what for one in found.findings} == {What.REVEAL_LEFT, What.SPOOL_LEFT}
+    assert reconciled(tree, repair=True).exit_code == 11
+    assert not beside.exists()
+    assert not spool.exists()
 
 
 def test_hours_before_proof_begins_are_neither_wrong_nor_made_up(tree: Tree, reconciled: Reconcile) -> None:

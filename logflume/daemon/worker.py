@@ -25,7 +25,7 @@ from pathlib import Path
 from logflume import log as logging
 from logflume.config import Config
 from logflume.core.ledger import Head
-from logflume.core.partition import Phase
+from logflume.core.partition import Partition, Phase
 from logflume.daemon import process, spooldir
 from logflume.daemon.calls import AHEAD_THREADS, Calls
 from logflume.daemon.finisher import Finisher
@@ -163,8 +163,8 @@ class Worker:
             while self._stopping is None:
                 # With too much in memory nothing is read for a moment; the client's own thread keeps the group.
                 crowded = self._tools.spool.crowded
-                for item in [] if crowded else self._tools.source.poll(POLL_S, POLL_RECORDS):
-                    self._take(item)
+                if not crowded:
+                    self._poll()
                 self._calls.settle(0.01 if crowded else 0.0)
                 self._start()
                 self._tick()
@@ -184,6 +184,14 @@ class Worker:
             shutil.rmtree(self._tools.spool.directory, ignore_errors=True)
             # threads of a client that hangs must not keep the process alive
             self._conn.close()
+
+    def _poll(self) -> None:
+        asked = time.monotonic()
+        for item in self._tools.source.poll(POLL_S, POLL_RECORDS):
+            self._take(item)
+        # Asked for once more after the time was over: a process that was frozen meanwhile has its answer waiting.
+        if asked > self._answer_by:
+            raise Unreachable(f"the group has not answered for {ANSWER_S:g} s since the session was lost")
 
     def _start(self) -> None:
         starts, self._tools.starts = self._tools.starts, []
@@ -271,8 +279,6 @@ class Worker:
         if now < self._next_tick:
             return
         self._next_tick = now + TICK_S
-        if now > self._answer_by:
-            raise Unreachable(f"the group has not answered for {ANSWER_S:g} s since the session was lost")
         spool = self._tools.spool
         for owner, error in spool.broken():
             if isinstance(owner, Slot):
@@ -282,13 +288,13 @@ class Worker:
             if slot.machine.router is not None:
                 slot.machine.router.know_finished(self._finisher.finished_until(slot.topic))
             slot.tick(may_idle=not self._paused)
-        self._finisher.tick(lambda topic: (topic, 0) in self._slots and self._reads(topic))
+        owned: dict[str, dict[int, Partition]] = {}
+        for (topic, partition), slot in self._slots.items():
+            owned.setdefault(topic, {})[partition] = slot.machine
+        self._finisher.tick(owned)
         if now >= self._next_report:
             self._next_report = now + REPORT_S
             self._report()
-
-    def _reads(self, topic: str) -> bool:
-        return self._slots[topic, 0].machine.router is not None
 
     def _throttle(self) -> None:
         """Hold the reader back while the spool is full (P3, N1); the group is kept."""

@@ -50,8 +50,9 @@ class Owner:
 def read_head(store: Store, pid: PartitionId) -> Head | None:
     """The newest entry of a chain, None where there is none. Raises LedgerError for an unreadable one."""
     directory = f"{store.root}/{layout.chain_directory(pid)}"
-    numbers = [layout.parse_entry_name(status.name) for status in store.list(directory)]
-    newest = max((number for number in numbers if number is not None), default=None)
+    # The listing is in the order of the names, and of a month's hundreds the last one is wanted.
+    numbers = (layout.parse_entry_name(status.name) for status in reversed(store.list(directory)))
+    newest = next((number for number in numbers if number is not None), None)
     if newest is None:
         return None
     # Owners that came in the meantime have written later ones: go on to the end.
@@ -124,7 +125,8 @@ def claim(
         # Asked only now: with an older answer an owner that still writes may have decided beyond "the end".
         facts = ask()
         check_log(pid, head, facts, window_ms)
-        earlier = earlier_ids(store, pid)
+        # they matter to a chain that has closed nothing yet
+        earlier = earlier_ids(store, pid) if head is None or head.state.frontier is None else []
         if head is None and earlier:
             check_accepted(store, pid, earlier)
         return head, facts, earlier

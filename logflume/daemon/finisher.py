@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from logflume import commit
 from logflume.config import TopicConfig
 from logflume.core.ledger import Head
+from logflume.core.partition import Partition, Phase
 from logflume.daemon.calls import Calls
 from logflume.daemon.report import FinishedHour
 from logflume.daemon.steps import Steps
@@ -90,11 +91,14 @@ class Finisher:
         """Whether something is on its way, whose answer comes through ``Calls``."""
         return any(topic.running for topic in self._topics.values())
 
-    def tick(self, lowest_is_here: Callable[[str], bool]) -> None:
-        """Start what is due. ``lowest_is_here(topic)``: whether this worker owns the partition whose owner finishes."""
+    def tick(self, owned: Mapping[str, Mapping[int, Partition]]) -> None:
+        """Start what is due. ``owned``: this worker's partitions by topic; whoever owns the lowest one finishes."""
         now = time.monotonic()
         for name, topic in self._topics.items():
-            here = lowest_is_here(name)
+            ours = owned.get(name, {})
+            if any(one.phase is Phase.CLAIMING for one in ours.values()):
+                continue  # with a thousand of them, a look would read what is about to be known
+            here = 0 in ours and ours[0].router is not None
             # who is new to the lowest partition looks at once: all that it closes may have been closed before
             due = topic.news or now >= topic.next_look
             if topic.running or (not due and here == (topic.follower is not None)):
@@ -104,6 +108,8 @@ class Finisher:
             if here:
                 if topic.follower is None:
                     topic.follower = TopicFollower(self._store, name, topic.topic_id, topic.config, self._pool)
+                    heads = [one.head for one in ours.values() if one.router is not None and one.head is not None]
+                    topic.follower.feed(head for head in heads if head.entry.pid.topic_id == topic.topic_id)
                 self._submit(name, topic, topic.follower)
             else:
                 topic.follower = None

@@ -51,7 +51,7 @@ class TopicFollower:
         self._lock = threading.Lock()
 
     def feed(self, heads: Iterable[Head]) -> None:
-        """Entries this process wrote itself: they need not be read."""
+        """Entries this process wrote itself: they need not be read. A partition's first may be any one of its chain."""
         with self._lock:
             for head in heads:
                 self._fed.setdefault(head.entry.pid.partition, []).append(head)
@@ -76,12 +76,13 @@ class TopicFollower:
                     self._chains[pid.partition] = chain
 
     def _advance(self, pid: PartitionId, fed: dict[int, list[Head]]) -> _Chain | None:
+        own = {head.entry.seq: head for head in fed.get(pid.partition, ())}
         chain = self._chains.get(pid.partition)
         if chain is None:
-            chain = self._load(pid)
-            if chain is None:
+            head = own[max(own)] if own else commit.read_head(self._store, pid)
+            if head is None:
                 return None
-        own = {head.entry.seq: head for head in fed.get(pid.partition, ())}
+            chain = self._load(pid, head)
         while True:
             after = own.get(chain.head.entry.seq + 1)
             if after is None or after.entry.prev != chain.head.sha256:
@@ -91,10 +92,8 @@ class TopicFollower:
             chain.take(after.entry)
             chain.head = after
 
-    def _load(self, pid: PartitionId) -> _Chain | None:
-        head = commit.read_head(self._store, pid)
-        if head is None:
-            return None
+    def _load(self, pid: PartitionId, head: Head) -> _Chain:
+        """A chain with what hours that are not finished need of it."""
         chain = _Chain(head)
         for seq in range(min(head.state.unfinished.values(), default=head.entry.seq), head.entry.seq):
             chain.take(commit.read_entry(self._store, pid, seq).entry)

@@ -158,9 +158,9 @@ class FakeSource:
                 for part in event.partitions:
                     self.owned.discard(part)
                     self.positions.pop(part, None)
-                if isinstance(event, Lost) and not self.owned and self.answers:
-                    self._news.append(Assigned([]))
             out.append(event)
+        if self.answers and not self.owned and any(isinstance(event, Lost) for event in news):
+            self._news.append(Assigned([]))
         if not self._broker.down:
             for part in sorted(self.positions):
                 if part not in self._paused:

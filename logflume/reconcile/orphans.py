@@ -8,6 +8,7 @@ entry that was the newest before. Both times are the server's own, and a grace p
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from logflume.core import layout
@@ -79,8 +80,9 @@ def needed_uploads(decided: Iterable[Decided]) -> set[str]:
 
 def left_spools(spools: Iterable[Path], settled_ms: int) -> list[Finding]:
     """Those in which nothing has changed since ``settled_ms``: a daemon removes those of its dead workers itself."""
-    return [
-        Finding(What.SPOOL_LEFT, "", str(path), "its worker is gone")
-        for path in spools
-        if path.exists() and int(path.stat().st_mtime * 1000) <= settled_ms
-    ]
+    found = []
+    for path in spools:
+        with suppress(FileNotFoundError):  # removed just now
+            if path.stat().st_mtime_ns // 1_000_000 <= settled_ms:
+                found.append(Finding(What.SPOOL_LEFT, "", str(path), "its worker is gone"))
+    return found

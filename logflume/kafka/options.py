@@ -13,6 +13,11 @@ _DEFAULTS: dict[str, str | int | bool] = {
     "fetch.queue.backoff.ms": 10,
     # librdkafka's 64 MiB is per consumer, but written down since memory must have a bound.
     "queued.max.messages.kbytes": 64 * 1024,
+    # A fetch is answered with this much, or after this long. By default one byte is enough: with live input the broker
+    # is asked hundreds of times a second, each time for all partitions, and for 20,000 records/s over 64 of them a
+    # worker took 0.34 of a core; now 0.2. An idle broker is asked 4 times a second instead of 2.
+    "fetch.min.bytes": 256 * 1024,
+    "fetch.wait.max.ms": 250,
     # How long a new partition, or a new topic of a pattern, stays unseen (K11); default 5 min.
     "topic.metadata.refresh.interval.ms": 30_000,
 }

@@ -93,7 +93,7 @@ class _TopicKeys(Table):
     start: Literal["earliest", "latest"] = key("earliest", "where a partition without a ledger begins")
     max_record_bytes: Annotated[int, size("1KiB", "1GiB")] = key("10MiB", "a larger value is quarantined")
     ledger_retention_ms: Annotated[int, duration("1h", "3650d")] = key(
-        "30d", "ledger entries before a snapshot are kept for this long", "ledger_retention"
+        "30d", "for how long ledger entries are kept that no restart needs", "ledger_retention"
     )
 
     @field_validator("window_ms")

@@ -43,7 +43,7 @@ def main() -> None:
     one = commands.add_parser("ledger", help="requests to the NameNode, files and bytes an hour")
     one.add_argument("--partitions", default="1,4,16,64")
     one.add_argument("--hours", type=int, default=5)
-    one.add_argument("--parts", default="1,3", help="of each partition and hour, one after the other")
+    one.add_argument("--parts", default="1,2,6", help="of each partition and hour; the closing is an entry more")
     one = commands.add_parser("scale", help="start-up and memory with many partitions")
     one.add_argument("--partitions", type=int, default=1000)
     one.add_argument("--hours", type=int, default=3, help="open ones in each partition")

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -94,8 +94,8 @@ def _one(stack: Stack, here: Place, partitions: int, hours: int, parts: int) -> 
         hour_calls: list[Counter[str]] = []
         before = here.summary(f"_logflume/cost/{topic_id}")
         for hour in range(hours):
-            for part in range(parts):
-                step = partial(_decide, store, owner, local, hour=hour, part=part, parts=parts)
+            for times, everything in _batches(hour, parts):
+                step = partial(_decide, store, owner, local, times, everything)
                 heads = list(pool.map(step, heads, routers))
                 follower.feed(heads)
             follower.refresh()
@@ -126,17 +126,27 @@ def _taken(store: Counted) -> Counter[str]:
     return taken
 
 
+def _batches(hour: int, parts: int) -> Iterator[tuple[list[int], bool]]:
+    """The times of what each entry of an hour is decided after, and whether it takes all open parts along.
+
+    The last part is cut in the middle of the hour's lateness, and the closing has an entry of its own.
+    """
+    start = BASE_MS + hour * HOUR_MS
+    end = start + HOUR_MS
+    for part in range(parts):
+        times = [start + part * HOUR_MS // (parts + 1) + i for i in range(RECORDS)]
+        last = part == parts - 1
+        yield [*times, end + LATENESS_MS // 2] if last else times, not last
+    yield [end + LATENESS_MS], False
+
+
 def _decide(
-    store: Counted, owner: Owner, local: Path, head: Head, router: Router, *, hour: int, part: int, parts: int
+    store: Counted, owner: Owner, local: Path, times: list[int], everything: bool, head: Head, router: Router
 ) -> Head:
-    """One part of an hour; the last one's batch ends with the record that closes the hour."""
-    start = BASE_MS + hour * HOUR_MS + part * HOUR_MS // (parts + 1) + LATENESS_MS * 2
-    times = [start + i for i in range(RECORDS)]
-    if part == parts - 1:
-        times.append(BASE_MS + (hour + 1) * HOUR_MS + LATENESS_MS)
+    """One entry of one partition, after a batch of records with these times."""
     offsets = range(router.position, router.position + len(times))
     router.route(Rows(offsets, times, times, {}, 220 * len(times), offsets.stop), now=0, mono=0.0)
-    round_ = router.cut(0.0, seq=head.entry.seq + 1, everything=part < parts - 1)
+    round_ = router.cut(0.0, seq=head.entry.seq + 1, everything=everything)
     pid, digest = head.entry.pid, hashlib.sha256(local.read_bytes()).hexdigest()
     names = {
         one.serial: layout.part_path(pid, one.kind, one.hour, one.first, HOUR_MS, ".json.gz", early=False, append=False)

@@ -8,6 +8,8 @@ from logflume.kafka.names import INTERNAL
 
 Options = Mapping[str, str | int | bool]
 
+FETCH_BYTES = 256 * 1024
+
 _DEFAULTS: dict[str, str | int | bool] = {
     # A full local queue pauses fetching for this long; the default of 1000 costs 70 % of the throughput.
     "fetch.queue.backoff.ms": 10,
@@ -16,7 +18,7 @@ _DEFAULTS: dict[str, str | int | bool] = {
     # A fetch is answered with this much, or after this long. By default one byte is enough: with live input the broker
     # is asked hundreds of times a second, each time for all partitions, and for 20,000 records/s over 64 of them a
     # worker took 0.34 of a core; now 0.2. An idle broker is asked 4 times a second instead of 2.
-    "fetch.min.bytes": 256 * 1024,
+    "fetch.min.bytes": FETCH_BYTES,
     "fetch.wait.max.ms": 250,
     # How long a new partition, or a new topic of a pattern, stays unseen (K11); default 5 min.
     "topic.metadata.refresh.interval.ms": 30_000,
@@ -29,6 +31,9 @@ _INSISTED: dict[str, str | int | bool] = {
     "check.crcs": True,  # off by default, costs nothing measurable
     "enable.partition.eof": True,
 }
+
+# One option with two names: the most that a partition sends in one answer.
+_FROM_A_PARTITION = ("fetch.message.max.bytes", "max.partition.fetch.bytes")
 
 # What an AdminClient shares with a consumer; it warns about every other option.
 _CONNECTION = (
@@ -45,6 +50,10 @@ def for_consumer(options: Options) -> dict[str, str | int | bool]:
         **_INSISTED,
         "topic.blacklist": ",".join(f"^{name}$" for name in INTERNAL),
     }
+    sizes = [int(options[name]) for name in _FROM_A_PARTITION if str(options.get(name)).isdecimal()]
+    if sizes and "fetch.min.bytes" not in options:
+        # A single partition can never send more than this: every fetch would wait to its end.
+        made["fetch.min.bytes"] = min(FETCH_BYTES, *sizes)
     if made.get("group.protocol", "classic") == "classic":
         # With KIP-848 the broker assigns, and librdkafka refuses the option.
         made["partition.assignment.strategy"] = "cooperative-sticky"

@@ -21,6 +21,7 @@ from typing import IO
 LOOPBACK = "127.0.0.1"
 READY_TIMEOUT_S = 90.0  # a whole stack takes about 20 s on two idle cores; CI machines are slower
 STOP_TIMEOUT_S = 20.0
+REMOVE_TIMEOUT_S = 300.0  # an hour of benchmarks leaves hundreds of thousands of blocks
 POLL_S = 0.1
 LOG_TAIL_LINES = 30
 
@@ -61,7 +62,7 @@ class Reaper:
         assert self._process.stdin is not None
         with self._lock:
             self._process.stdin.close()
-        self._process.wait(timeout=STOP_TIMEOUT_S)
+        self._process.wait(timeout=REMOVE_TIMEOUT_S)
 
     def _send(self, line: str) -> None:
         assert self._process.stdin is not None

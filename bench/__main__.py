@@ -122,7 +122,7 @@ def _run(stack: Stack, arguments: argparse.Namespace, results: Results) -> dict[
         partitions, parts = (
             [int(word) for word in text.split(",")] for text in (arguments.partitions, arguments.parts)
         )
-        return ledger.measure(stack, partitions=partitions, hours=arguments.hours, rolls=parts)
+        return ledger.measure(stack, partitions=partitions, hours=arguments.hours, rolls=parts, save=results.save)
     if arguments.command == "scale":
         return scale.measure(
             stack,

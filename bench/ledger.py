@@ -1,7 +1,8 @@
 """What the ledger and finishing cost the NameNode: every request of the client counted, hour by hour.
 
 Only ``commit`` and ``finish`` run here, on a real HDFS, and made-up batches stand for Kafka; so other work on
-the servers does not change the figures. A file's first packet asks for a block (addBlock): that is ``write``.
+the servers does not change the figures. A file's first packet asks for a block (addBlock): that is ``write``. To read
+a file is one request, when it is opened; the rest goes to a DataNode.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+
+from hdfs_native import FileReader
 
 from bench import machine
 from bench.daemon import Place, place
@@ -47,25 +50,37 @@ class Counted(HdfsStore):
     lock: threading.Lock
 
     def _call(self, what: str, path: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with self.lock:
-            self.calls[what] += 1
+        if what != "read":
+            self._count(what)
         return super()._call(what, path, call, *args, **kwargs)
 
+    def _open(self, path: str) -> FileReader:
+        self._count("open")
+        return super()._open(path)
+
     def concat(self, target: str, sources: Any) -> None:
-        with self.lock:
-            self.calls["concat"] += 1
+        self._count("concat")
         super().concat(target, sources)
 
+    def _count(self, what: str) -> None:
+        with self.lock:
+            self.calls[what] += 1
 
-def measure(stack: Stack, *, partitions: list[int], hours: int, rolls: list[int]) -> dict[str, Any]:
+
+def measure(
+    stack: Stack, *, partitions: list[int], hours: int, rolls: list[int], save: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
     """For each number of partitions and of parts an hour: requests, files and bytes an hour."""
-    found: list[dict[str, Any]] = []
+    cells: list[dict[str, Any]] = []
+    found: dict[str, Any] = {"machine": machine.describe(), "hours": hours, "ledger": cells, "complete": False}
     for number in partitions:
         for parts in rolls:
             with place(stack) as here:
-                found.append(_one(stack, here, number, hours, parts))
-            print(found[-1], flush=True)  # noqa: T201
-    return {"machine": machine.describe(), "hours": hours, "ledger": found}
+                cells.append(_one(stack, here, number, hours, parts))
+            print(cells[-1], flush=True)  # noqa: T201
+            save(found)
+    found["complete"] = True
+    return found
 
 
 def _one(stack: Stack, here: Place, partitions: int, hours: int, parts: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ help:  ## this list
 venv: $(STAMP)  ## .venv with logflume and everything it needs, as pinned in requirements.lock
 
 # A name in PATH is not enough: it may be a shim without a Python, or a Python without venv.
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml logflume/kafka/_native.c
 	@python=$$(for name in python3.13 python3.12 python3.11 python3; do type -ap $$name; done | while read -r one; do \
 	  "$$one" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$one" && break; done); \
 	if [ -z "$$python" ]; then \

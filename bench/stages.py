@@ -26,9 +26,9 @@ from logflume.core.ledger import genesis
 from logflume.core.router import Router
 from logflume.daemon.slot import rules_of
 from logflume.daemon.worker import GC_OBJECTS, POLL_RECORDS
-from logflume.kafka import batches
-from logflume.kafka.options import for_consumer
-from logflume.model import HOUR_MS, PartitionId
+from logflume.kafka import batches, native
+from logflume.kafka.options import Options, for_consumer
+from logflume.model import HOUR_MS, Batch, PartitionId
 from logflume.records import RecordReader
 from logflume.spool.encoders import encoder
 from logflume.spool.spool import CHUNK_MAX_BYTES, Spool
@@ -66,23 +66,38 @@ def measure(stack: Stack, load: Load) -> dict[str, Any]:
         take = partial(consumer.consume, POLL_RECORDS, 0.2)
         for _ in range(POLLS):
             time.sleep(0.2)  # the queue fills: only taking from it is measured
-            messages = clock.run(f"consume(), collector {name}", POLL_RECORDS, take)
-            clock.run(f"letting the messages go, collector {name}", POLL_RECORDS, messages.clear)
+            messages = clock.run(f"python reader: consume(), collector {name}", POLL_RECORDS, take)
+            clock.run(f"python reader: letting the messages go, collector {name}", POLL_RECORDS, messages.clear)
         consumer.close()
     consumer = _consumer(stack, load, topic)
+    for _ in range(POLLS):
+        time.sleep(0.2)
+        messages = consumer.consume(POLL_RECORDS, 0.2)
+        clock.run("python reader: errors, runs and columns", len(messages), partial(_columns, messages))
+    consumer.close()
+    consumer = _consumer(stack, load, topic, native.options({}))
+    queue = native.Queue(consumer)
+    for partition in range(load.partitions):
+        queue.follow((topic, partition))
     with tempfile.TemporaryDirectory(prefix="logflume-bench-") as folder:
         path = _Path(clock, topic, Path(folder))
         for _ in range(POLLS):
             time.sleep(0.2)
-            path.take(consumer.consume(POLL_RECORDS, 0.2))
+            consumer.consume(1, 0)
+            path.take(clock.run("native reader: all of it", POLL_RECORDS, partial(queue.take, POLL_RECORDS, 0.2)))
+    queue.close()
     consumer.close()
     stages = {name: round(median(values), 3) for name, values in clock.found.items()}
     return {"machine": machine.describe(), "load": load.__dict__, "stages_us": stages}
 
 
-def _consumer(stack: Stack, load: Load, topic: str) -> Consumer:
+def _columns(messages: list[Message]) -> list[Batch]:
+    return [batches.batch(part, some) for part, some in batches.groups(messages, one_topic=True)]
+
+
+def _consumer(stack: Stack, load: Load, topic: str, more: Options | None = None) -> Consumer:
     settings: dict[str, str | int | bool] = {"bootstrap.servers": stack.bootstrap, "group.id": "bench", "log_level": 0}
-    consumer = Consumer({**for_consumer(settings), "enable.partition.eof": False})
+    consumer = Consumer({**for_consumer(settings), **(more or {}), "enable.partition.eof": False})
     consumer.assign([TopicPartition(topic, p, 0) for p in range(load.partitions)])
     return consumer
 
@@ -109,14 +124,9 @@ class _Path:
         self._spool = Spool(folder / "spool", Never(), buffer_bytes=1 << 40, limit_bytes=1 << 40)
         self._chunk: list[bytes] = []
 
-    def take(self, messages: list[Message]) -> None:
-        run, n = self._clock.run, len(messages)
-        found = run(
-            "errors, runs and columns",
-            n,
-            lambda: [batches.batch(p, m) for p, m in batches.groups(messages, one_topic=True)],
-        )
-        read = run("read: join, check, decode, time", n, lambda: [self._reader.read(batch) for batch in found])
+    def take(self, found: list[Batch]) -> None:
+        run, n = self._clock.run, sum(len(batch.offsets) for batch in found)
+        read = run("read: check, decode, time", n, lambda: [self._reader.read(batch) for batch in found])
         for batch in found:
             if batch.partition not in self._routers:
                 pid = PartitionId(batch.topic, "id", batch.partition)

@@ -5,10 +5,10 @@ Times are integer milliseconds since 1970 UTC. An *hour* is named by the start o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
+from typing import overload
 
 from pyroaring import BitMap64
 
@@ -40,6 +40,14 @@ class Reason(StrEnum):
     FUTURE = "future"
     ANCIENT = "ancient"
     TOO_LARGE = "too_large"
+
+
+class TimeType(IntEnum):
+    """Who set a record's Kafka time; the numbers are librdkafka's."""
+
+    NONE = 0
+    CREATE = 1
+    APPEND = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -171,28 +179,60 @@ class OffsetSet:
         return f"OffsetSet({len(self)}: {shown})"
 
 
-class Envelope(Protocol):
-    """What a batch knows of one record beyond its value; read only for records that go to quarantine."""
+class Joined(Sequence[bytes]):
+    """``count`` values without a newline in any of them, joined by newlines; as a sequence, the values.
 
-    def key(self) -> bytes | None: ...
-    def timestamp(self) -> tuple[int, int]: ...
+    ``longest`` is the length of the longest one in bytes; ``braced`` says that each begins with { and ends with }.
+    """
+
+    __slots__ = ("_count", "_values", "braced", "longest", "text")
+
+    def __init__(self, text: bytes, count: int, longest: int, braced: bool) -> None:
+        self.text, self.longest, self.braced = text, longest, braced
+        self._count = count
+        self._values: list[bytes] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        # made only when somebody looks at single values: mostly all of them go into one file
+        if self._values is None:
+            self._values = self.text.split(b"\n")
+        return self._values[index]
 
 
 @dataclass(slots=True)
 class Batch:
     """Records of one partition in offset order, as parallel columns of equal length n ≥ 1.
 
-    ``values[i]`` is None for a tombstone. ``kafka_times[i]`` is ms, or −1 where the record has none.
-    ``next_offset`` is the position after the batch: greater than the last offset, and past any
-    transaction markers the client skipped. ``leader_epoch`` is of the last record, −1 if unknown.
-    ``envelopes[i]`` gives key and time stamp type (0 none, 1 create, 2 append).
+    ``values[i]`` is None for a tombstone. ``kafka_times[i]`` is ms, or −1 where the record has none, of the
+    ``TimeType`` in ``time_types[i]``. ``next_offset`` is the position after the batch: greater than the last offset,
+    and past any transaction markers the client skipped. ``leader_epoch`` is of the last record, −1 if unknown.
     """
 
     topic: str
     partition: int
-    values: list[bytes | None]
-    offsets: list[int]
-    kafka_times: list[int]
+    values: Sequence[bytes | None]
+    offsets: Sequence[int]
+    kafka_times: Sequence[int]
     next_offset: int
     leader_epoch: int
-    envelopes: list[Envelope]
+    keys: Sequence[bytes | None]
+    time_types: Sequence[int]
+
+    def pick(self, rows: Sequence[int]) -> Batch:
+        """These rows, at least one, as a batch that ends with the last of them."""
+        return replace(
+            self,
+            values=[self.values[i] for i in rows],
+            offsets=[self.offsets[i] for i in rows],
+            kafka_times=[self.kafka_times[i] for i in rows],
+            next_offset=self.offsets[rows[-1]] + 1,
+            keys=[self.keys[i] for i in rows],
+            time_types=[self.time_types[i] for i in rows],
+        )

@@ -1,9 +1,9 @@
 """Values of a batch → event times and lines, or a reason for the quarantine.
 
-The whole batch is judged by a few calls that run in C: joined once, looked through for newlines and bad
-UTF-8, decoded as lines of JSON into one-field structs. A batch that fails one of these is judged again in
-handfuls, and only a handful that fails is looked at record by record; so one bad record costs its batch some
-time and never another record its fate.
+The whole batch is judged by a few calls that run in C: joined once, unless the reader did so, looked through for
+newlines and bad UTF-8, decoded as lines of JSON into one-field structs. A batch that fails one of these is judged
+again in handfuls, and only a handful that fails is looked at record by record; so one bad record costs its batch
+some time and never another record its fate.
 """
 
 from __future__ import annotations
@@ -12,21 +12,20 @@ import base64
 import json
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 
 from logflume.config import TopicConfig
 from logflume.core.router import Rows
-from logflume.model import Batch, Envelope, Reason
+from logflume.model import Batch, Joined, Reason, TimeType
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
-_APPEND = 2
 _NEWLINE = 0x0A
 #: records judged together in a batch with a bad one: by itself a record takes ten times as long
 _HANDFUL = 32
@@ -39,8 +38,24 @@ _OPENS, _CLOSES = {0x7B}, {0x7D}
 class Lines:
     """The values of a batch as lines without their newline; ``joined`` holds all of them when none is rejected."""
 
-    values: list[bytes]
+    values: Sequence[bytes]
     joined: bytes | None
+
+
+def _join(values: Sequence[bytes | None]) -> Joined | None:
+    """The values joined, or None where one is missing or has a newline in it."""
+    if isinstance(values, Joined):
+        return values
+    try:
+        text = b"\n".join(lines := cast(Sequence[bytes], values))
+    except TypeError:  # of None, which is a tombstone
+        return None
+    # this takes half the time of counting the newlines of all
+    if any(map(operator.contains, lines, repeat(_NEWLINE))):
+        return None
+    # looking at two bytes of each value takes a third of the time of counting all "}\n{"
+    braced = all(lines) and set(map(_first, lines)) == _OPENS and set(map(_last, lines)) == _CLOSES
+    return Joined(text, len(lines), max(map(len, lines)), braced)
 
 
 def _from_iso(time: datetime) -> int:
@@ -85,12 +100,13 @@ class RecordReader:
 
     def read(self, batch: Batch) -> tuple[Rows, Lines]:
         """The columns for the core and the lines for the spool; never raises for what a record holds."""
-        whole = self._whole(batch.values, batch.kafka_times, batch.envelopes)
-        if whole is not None:
-            times, joined = whole
+        joined = _join(batch.values)
+        whole = None if joined is None else self._whole(joined, batch.kafka_times, batch.time_types)
+        if joined is not None and whole is not None:
+            times: Sequence[int] = whole
             rejects: dict[int, Reason] = {}
-            lines = Lines(batch.values, joined)  # type: ignore[arg-type]  # joining proved: no tombstone
-            size = len(joined) + 1
+            lines = Lines(joined, joined.text)
+            size = len(joined.text) + 1
         else:
             times, rejects, values = self._each(batch)
             lines = Lines(values, None)
@@ -108,49 +124,35 @@ class RecordReader:
 
     # -- all at once ------------------------------------------------------------------------------
 
-    def _whole(
-        self, values: list[bytes | None], kafka_times: list[int], envelopes: list[Envelope]
-    ) -> tuple[list[int], bytes] | None:
-        try:
-            joined = b"\n".join(values)  # type: ignore[arg-type]  # None raises, and means a tombstone
-        except TypeError:
+    def _whole(self, values: Joined, kafka_times: Sequence[int], time_types: Sequence[int]) -> Sequence[int] | None:
+        """The times of all, or None if one of them may have to be rejected."""
+        if values.longest > self._limit:
             return None
-        # this takes half the time of counting the newlines of all
-        if any(map(operator.contains, values, repeat(_NEWLINE))):  # type: ignore[arg-type]  # as above
-            return None
-        if len(joined) > self._limit and max(map(len, values)) > self._limit:  # type: ignore[arg-type]
-            return None
-        times: list[int] | None = kafka_times
-        if self._json:
-            times = self._json_times(values, joined, kafka_times)  # type: ignore[arg-type]  # as above
+        times = self._json_times(values, kafka_times) if self._json else kafka_times
         if times is None:
             return None
-        if self._source == "append" and any(record.timestamp()[0] != _APPEND for record in envelopes):
+        if self._source == "append" and not set(time_types) <= {TimeType.APPEND}:
             return None
         if self._source == "create" and min(times) < 0:
             return None
-        return times, joined
+        return times
 
-    def _json_times(self, values: list[bytes], joined: bytes, kafka_times: list[int]) -> list[int] | None:
+    def _json_times(self, values: Joined, kafka_times: Sequence[int]) -> Sequence[int] | None:
         """Times of lines that are one JSON object each, or None if they may not be.
 
         ``decode_lines`` does not ask for a newline between two values. But where each line begins with
         ``{`` and ends with ``}``, no value can go over the end of a line (after a ``}`` JSON has no ``{``
         without a comma, and strings hold no raw newline), so n values from n lines are one each.
         """
-        try:
-            # looking at two bytes of each value takes a third of the time of counting all "}\n{"
-            if set(map(_first, values)) != _OPENS or set(map(_last, values)) != _CLOSES:
-                return None
-        except IndexError:  # an empty value
+        if not values.braced:
             return None
-        if not joined.isascii():
+        if not values.text.isascii():
             try:
-                joined.decode()
+                values.text.decode()
             except UnicodeDecodeError:
                 return None
         try:
-            found = self._decoder.decode_lines(joined)
+            found = self._decoder.decode_lines(values.text)
             if len(found) != len(values):
                 return None
             if not self._path:
@@ -172,11 +174,11 @@ class RecordReader:
         lines: list[bytes] = []
         for start in range(0, len(batch.values), _HANDFUL):
             some = slice(start, start + _HANDFUL)
-            values = batch.values[some]
-            whole = self._whole(values, batch.kafka_times[some], batch.envelopes[some])
-            if whole is not None:
-                times.extend(whole[0])
-                lines.extend(values)  # type: ignore[arg-type]  # joining proved: no tombstone
+            joined = _join(values := batch.values[some])
+            whole = None if joined is None else self._whole(joined, batch.kafka_times[some], batch.time_types[some])
+            if joined is not None and whole is not None:
+                times.extend(whole)
+                lines.extend(joined)
                 continue
             for i, value in enumerate(values, start):
                 found, line = self._one(value, batch, i)
@@ -204,7 +206,7 @@ class RecordReader:
             return Reason.NEWLINE, value
         if self._source == "field":
             return self._field_time(body), value
-        if self._source == "append" and batch.envelopes[i].timestamp()[0] != _APPEND:
+        if self._source == "append" and batch.time_types[i] != TimeType.APPEND:
             return Reason.NOT_APPEND_TIME, value
         time = batch.kafka_times[i]
         return (time if time >= 0 else Reason.NO_TIME), value
@@ -249,7 +251,7 @@ def _json_object(value: bytes) -> dict[str, Any] | Reason:
 
 def quarantine_line(batch: Batch, i: int, reason: Reason) -> bytes:
     """One JSON line that keeps everything of a record: key and value base64, null where there is none."""
-    key, value = batch.envelopes[i].key(), batch.values[i]
+    key, value = batch.keys[i], batch.values[i]
     return json.dumps(
         {
             "topic": batch.topic,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
@@ -17,20 +16,6 @@ from logflume.records import RecordReader, quarantine_line
 T = 1_790_000_000_000
 
 
-@dataclass
-class Kept:
-    """The envelope of a record: key and time stamp type."""
-
-    stamp: int = 1
-    name: bytes | None = b"k"
-
-    def key(self) -> bytes | None:
-        return self.name
-
-    def timestamp(self) -> tuple[int, int]:
-        return self.stamp, T
-
-
 def topic(**keys: object) -> TopicConfig:
     table = {"name": "app", "timestamp": {"field": "ts", "unit": "ms"}, **keys}
     kafka = {"bootstrap.servers": "127.0.0.1:9092", "group.id": "g"}
@@ -39,7 +24,7 @@ def topic(**keys: object) -> TopicConfig:
 
 def batch(values: list[bytes | None], *, stamp: int = 1, kafka_time: int = T) -> Batch:
     n = len(values)
-    return Batch("app", 3, values, list(range(n)), [kafka_time] * n, n, -1, [Kept(stamp) for _ in values])
+    return Batch("app", 3, values, list(range(n)), [kafka_time] * n, n, -1, [b"k"] * n, [stamp] * n)
 
 
 def read(config: TopicConfig, *values: bytes | None, stamp: int = 1, kafka_time: int = T) -> list[int | Reason]:

@@ -80,6 +80,9 @@ class DaemonConfig(Table):
         "a call to the store older than this means that the worker hangs: it is killed and replaced",
         "call_deadline",
     )
+    reader: Literal["auto", "native", "python"] = key(
+        "auto", "`native` reads with compiled code, at less CPU; `auto` takes it where it was built, else `python`"
+    )
     zookeeper: Annotated[str, matching("text", _ZOOKEEPER, "host:port[,host:port…][/path]")] = key(
         "", "where to publish owners and offsets for monitoring: `host:port[,host:port…][/path]`"
     )

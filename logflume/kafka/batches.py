@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import compress, islice
-from operator import ne
+from operator import lt, ne
 
 from confluent_kafka import Message
 
 from logflume.kafka.events import TopicPart
-from logflume.model import Batch, Envelope
+from logflume.model import Batch
 
 
 def groups(messages: list[Message], one_topic: bool) -> Iterator[tuple[TopicPart, list[Message]]]:
@@ -46,28 +46,32 @@ def key(message: Message) -> TopicPart:
 
 
 def batch(part: TopicPart, messages: list[Message]) -> Batch:
-    """One partition's records as columns; the messages themselves serve as envelopes."""
+    """One partition's records as columns."""
     offsets: list[int] = list(map(Message.offset, messages))  # type: ignore[arg-type]  # None only on errors
-    envelopes: list[Envelope] = messages  # type: ignore[assignment]  # not copied: nobody else holds the list
+    stamps = list(map(Message.timestamp, messages))
     epoch = messages[-1].leader_epoch()
     return Batch(
         topic=part[0],
         partition=part[1],
         values=list(map(Message.value, messages)),
         offsets=offsets,
-        kafka_times=[time for _, time in map(Message.timestamp, messages)],
+        kafka_times=[time for _, time in stamps],
         next_offset=offsets[-1] + 1,
         leader_epoch=-1 if epoch is None else epoch,
-        envelopes=envelopes,
+        keys=list(map(Message.key, messages)),
+        time_types=[kind for kind, _ in stamps],
     )
 
 
-def increasing(position: int, messages: list[Message]) -> list[Message]:
-    """The messages at ``position`` or behind it, each offset once (K14)."""
-    fresh = []
-    for message in messages:
-        offset = message.offset()
-        if offset is not None and offset >= position:
-            fresh.append(message)
+def fresh(read: Batch, position: int) -> Batch | None:
+    """What of a batch is at ``position`` or behind it, each offset once (K14); None for nothing."""
+    offsets = read.offsets
+    rising = isinstance(offsets, range) or all(map(lt, offsets, islice(offsets, 1, None)))
+    if rising and offsets[0] >= position:
+        return read
+    rows = []
+    for i, offset in enumerate(offsets):
+        if offset >= position:
+            rows.append(i)
             position = offset + 1
-    return fresh
+    return read.pick(rows) if rows else None

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from logflume.errors import ConfigError
-from logflume.kafka import batches, options
+from logflume.kafka import batches, native, options
 from logflume.kafka.client_log import CLIENT_LOG, Seldom
 from logflume.kafka.events import (
     Assigned,
@@ -40,6 +40,8 @@ log = get(__name__)
 
 # consume() holds back every other call on the consumer, and waits all of it unless the batch is full.
 MAX_WAIT_S = 0.2
+# With the reader in C, what is read from the client beside it: errors, of which there are few.
+ERRORS = 100
 # How long an earlier assignment of the same partition may take to end; it normally has.
 RELEASE_S = 2.0
 
@@ -61,7 +63,8 @@ class Source:
     Every call comes from one thread. ``on_revoke`` and ``on_lost`` are called inside ``poll``, before the
     partitions are given up: ``on_revoke`` may take seconds to finish what was handed over, within
     ``max.poll.interval.ms``; neither may call ``poll`` or ``start``. What they raise, the next ``poll``
-    raises, after the records of this one were handed over.
+    raises, after the records of this one were handed over. ``reader`` is as in the configuration; what came of
+    ``auto`` is the attribute ``reader``. Raises ConfigError for options that librdkafka refuses.
     """
 
     def __init__(
@@ -72,7 +75,9 @@ class Source:
         static: StaticMember | None = None,
         on_revoke: Handler = _ignore,
         on_lost: Handler = _ignore,
+        reader: str = "auto",
     ) -> None:
+        self.reader = native.choose(reader)
         self._owned: set[TopicPart] = set()
         self._assigned: set[TopicPart] = set()  # what librdkafka has: started, and not given up yet
         self._positions: dict[TopicPart, int] = {}  # the live ones: assigned, and not stopped
@@ -88,11 +93,13 @@ class Source:
             self._client = Consumer(
                 {
                     **options.for_consumer(settings),
+                    **(native.options(settings) if self.reader == "native" else {}),
                     "error_cb": self._client_failed,
                     "on_commit": self._commit_done,
                 },
                 logger=CLIENT_LOG,
             )
+            self._queue = native.Queue(self._client) if self.reader == "native" else None
             if static is None:
                 self._client.subscribe(
                     list(topics),
@@ -117,55 +124,62 @@ class Source:
             self._owned.update(found)
             self._out.append(Assigned(found))
         try:
-            messages = self._client.consume(max_records, min(timeout_s, MAX_WAIT_S))
+            self._read(min(timeout_s, MAX_WAIT_S), max_records)
         except BaseException as failure:
             # librdkafka's position has moved past records that nobody got: take them again.
             self._rewind()
             if not isinstance(failure, KafkaException):
                 raise
-            messages = []
             self._client_failed(error_of(failure))
-        if messages:
-            self._sort(messages)
         out, self._out = self._out, []
         return out
+
+    def _read(self, timeout_s: float, max_records: int) -> None:
+        if self._queue is None:
+            self._sort(self._client.consume(max_records, timeout_s))
+            return
+        # This serves the callbacks, and brings errors of no partition.
+        self._sort(self._client.consume(ERRORS, 0))
+        for item in self._queue.take(max_records, timeout_s):
+            if isinstance(item, Batch):
+                self._hand_over(item)
+            else:
+                self._error_read(*item)
 
     def _sort(self, messages: list[Message]) -> None:
         """Batches and error events out of one list of messages, in its order."""
         errors = list(map(Message.error, messages))
         if not any(errors):  # not errors.count(None): comparing a KafkaError with None raises
-            self._hand_over(messages)
+            self._split(messages)
             return
         start = 0
         for index, error in enumerate(errors):
             if error is not None:
-                self._hand_over(messages[start:index])
-                self._error_read(messages[index], error)
+                self._split(messages[start:index])
+                self._error_read(batches.key(messages[index]), messages[index].offset() or 0, error)
                 start = index + 1
-        self._hand_over(messages[start:])
+        self._split(messages[start:])
 
-    def _hand_over(self, messages: list[Message]) -> None:
-        if not messages:
-            return
-        for part, records in batches.groups(messages, one_topic=len(self._topics) == 1):
-            position = self._positions.get(part)
-            if position is None:
-                continue  # read before a revoke in this same call, or stopped
-            made = batches.batch(part, records)
-            offsets = made.offsets
-            if offsets[0] < position or offsets[-1] - offsets[0] < len(offsets) - 1:
-                # The client delivered again what it had delivered (K14).
-                fresh = batches.increasing(position, records)
-                repeated = len(records) - len(fresh)
-                log.warning("repeated records dropped", topic=part[0], partition=part[1], records=repeated)
-                if not fresh:
-                    continue
-                made = batches.batch(part, fresh)
+    def _split(self, messages: list[Message]) -> None:
+        if messages:
+            for part, records in batches.groups(messages, one_topic=len(self._topics) == 1):
+                if part in self._positions:
+                    self._hand_over(batches.batch(part, records))
+
+    def _hand_over(self, read: Batch) -> None:
+        part = read.topic, read.partition
+        position = self._positions.get(part)
+        if position is None:
+            return  # read before a revoke in this same call, or stopped
+        made = batches.fresh(read, position)
+        if made is not read:  # the client delivered again what it had delivered (K14)
+            repeated = len(read.offsets) - (0 if made is None else len(made.offsets))
+            log.warning("repeated records dropped", topic=part[0], partition=part[1], records=repeated)
+        if made is not None:
             self._positions[part] = made.next_offset
             self._out.append(made)
 
-    def _error_read(self, message: Message, error: KafkaError) -> None:
-        part = batches.key(message)
+    def _error_read(self, part: TopicPart, offset: int, error: KafkaError) -> None:
         if not part[0]:
             self._client_failed(error)
         elif error.str().startswith(_TOPIC_MISSING):
@@ -174,7 +188,7 @@ class Source:
         elif part not in self._positions:
             return  # of a partition that was given up or stopped
         elif error.code() == KafkaError._PARTITION_EOF:
-            offset = max(self._positions[part], message.offset() or 0)
+            offset = max(self._positions[part], offset)
             self._positions[part] = offset
             self._out.append(EndOfPartition(*part, offset))
         else:
@@ -184,6 +198,7 @@ class Source:
         """Fetch every live partition again from the position of what was handed over."""
         live = [TopicPartition(*part, offset) for part, offset in self._positions.items()]
         self._client.incremental_unassign(live)
+        self._follow(self._positions)
         self._client.incremental_assign(live)
         self._client.pause([TopicPartition(*part) for part in self._paused])
 
@@ -203,6 +218,7 @@ class Source:
             if part in self._assigned:
                 self._forget([part])
                 self._client.incremental_unassign([here])
+            self._follow([part])
             self._client.incremental_assign([here])
             self._assigned.add(part)
             # A pause outlives the assignment, whether of stop() or from before a rebalance.
@@ -230,6 +246,11 @@ class Source:
                 if not busy or time.monotonic() > deadline:
                     raise
             time.sleep(0.01)
+
+    def _follow(self, parts: Iterable[TopicPart]) -> None:
+        if self._queue is not None:
+            for part in parts:
+                self._queue.follow(part)
 
     def stop(self, topic: str, partition: int) -> None:
         """Read no more of a partition, and stay its owner. ``start`` begins anew.
@@ -314,6 +335,8 @@ class Source:
         classic groups, else none. So it runs in a thread that may be left behind.
         """
         self._closing = True
+        if self._queue is not None:
+            self._queue.close()
         closer = threading.Thread(target=self._client.close, name="kafka-close", daemon=True)
         closer.start()
         closer.join(timeout_s)
@@ -352,6 +375,8 @@ class Source:
 
     def _forget(self, parts: Iterable[TopicPart]) -> None:
         for part in parts:
+            if self._queue is not None:
+                self._queue.forget(part)
             self._assigned.discard(part)
             self._paused.discard(part)
             self._positions.pop(part, None)

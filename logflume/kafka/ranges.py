@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from types import TracebackType
 from typing import Self
 
@@ -73,16 +74,14 @@ class RangeReader:
     def _batch(self, records: list[Message]) -> Batch | None:
         if not records:
             return None
-        fresh = batches.increasing(self.position, records)  # K14
-        inside = [message for message in fresh if (message.offset() or 0) < self.end]
-        if len(inside) < len(fresh):
+        made = batches.fresh(batches.batch((self.topic, self.partition), records), self.position)  # K14
+        if made is not None and made.offsets[-1] >= self.end:
             # a record behind the end: what is missing before it are gaps
             self.position = self.end
-        if not inside:
-            return None
-        made = batches.batch((self.topic, self.partition), inside)
-        self.position = max(self.position, made.next_offset)
-        made.next_offset = self.position
+            inside = bisect_left(made.offsets, self.end)
+            made = made.pick(range(inside)) if inside else None
+        if made is not None:
+            made.next_offset = self.position = max(self.position, made.next_offset)
         return made
 
     def _failed(self, error: KafkaError, offset: int | None) -> None:

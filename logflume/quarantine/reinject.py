@@ -24,7 +24,7 @@ from logflume.config import TopicConfig
 from logflume.core import codec, layout
 from logflume.core.router import END_OF_TIME_MS
 from logflume.errors import Busy, Exists, LedgerError, Missing, Stopped, StoreError, Unreachable
-from logflume.model import Batch, Kind, OffsetSet, Reason
+from logflume.model import Batch, Kind, OffsetSet, Reason, TimeType
 from logflume.quarantine.read import Quarantined
 from logflume.records import RecordReader
 from logflume.spool.encoders import encoder
@@ -35,19 +35,6 @@ FORMAT = 1
 BUFFER_BYTES = 32 << 20
 
 Done = dict[int, OffsetSet]
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """What a quarantined record still knows of itself."""
-
-    time_type: int
-
-    def key(self) -> bytes | None:
-        return None
-
-    def timestamp(self) -> tuple[int, int]:
-        return self.time_type, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +203,8 @@ class _Sorter:
     def take(self, one: Quarantined) -> Reason | None:
         """None when it is accepted now, else why it is not."""
         # append time is the broker's, and a record that lacks it said so by its reason
-        envelope = Envelope(1 if one.reason == Reason.NOT_APPEND_TIME else 2)
-        batch = Batch("", one.partition, [one.value], [one.offset], [one.time], one.offset + 1, -1, [envelope])
+        by = TimeType.CREATE if one.reason == Reason.NOT_APPEND_TIME else TimeType.APPEND
+        batch = Batch("", one.partition, [one.value], [one.offset], [one.time], one.offset + 1, -1, [None], [by])
         rows, lines = self._reader.read(batch)
         reason = rows.rejects.get(0) or self._by_clock(rows.times[0], one.time)
         if reason is None:

@@ -17,7 +17,7 @@ from isal import isal_zlib
 from logflume.config import TopicConfig
 from logflume.core.ledger import Part
 from logflume.errors import Missing
-from logflume.model import Batch, Kind
+from logflume.model import Batch, Kind, TimeType
 from logflume.records import RecordReader
 from logflume.store.base import Store
 
@@ -165,7 +165,7 @@ class _Lines:
             return
         n = len(lines)
         offsets = list(range(n))
-        rows, _ = self._reader.read(Batch("", 0, list(lines), offsets, [0] * n, n, -1, []))
+        rows, _ = self._reader.read(Batch("", 0, lines, offsets, [0] * n, n, -1, [None] * n, [TimeType.APPEND] * n))
         if rows.rejects:
             i, reason = min(rows.rejects.items())
             self._wrong.append(f"line {self._count + i + 1} would be quarantined: {reason.value}")

@@ -33,6 +33,7 @@ class Reader:
         starts: int | None = None,
         drain: Callable[[list[TopicPart]], None] = lambda parts: None,
         options: Options | None = None,
+        kind: str = "auto",
     ) -> None:
         self.group = group or f"g-{uuid.uuid4().hex[:8]}"
         self.records: dict[TopicPart, list[int]] = {}
@@ -47,6 +48,7 @@ class Reader:
             static=static,
             on_revoke=self._on_revoke,
             on_lost=self.lost.append,
+            reader=kind,
         )
 
     def _on_revoke(self, parts: list[TopicPart]) -> None:
@@ -57,7 +59,8 @@ class Reader:
         out = self.source.poll(timeout_s, 10_000)
         for item in out:
             if isinstance(item, Batch):
-                assert len(item.values) == len(item.offsets) == len(item.kafka_times) == len(item.envelopes)
+                columns = item.values, item.offsets, item.kafka_times, item.keys, item.time_types
+                assert len(set(map(len, columns))) == 1
                 self.batches.append(item)
                 self.records.setdefault((item.topic, item.partition), []).extend(item.offsets)
             else:

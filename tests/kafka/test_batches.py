@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import Message
 
-from logflume.kafka.batches import batch, groups, increasing
+from logflume.kafka.batches import batch, fresh, groups
 
 
 def message(topic: str, partition: int, offset: int) -> Message:
@@ -36,8 +36,25 @@ def test_a_batch_is_columns_of_equal_length() -> None:
     assert (made.next_offset, made.leader_epoch) == (10, -1)
 
 
+def offsets(*read: int, position: int) -> list[int] | None:
+    made = fresh(batch(("a", 0), [message("a", 0, offset) for offset in read]), position)
+    if made is None:
+        return None
+    assert made.values == [b"%d" % offset for offset in made.offsets]
+    assert made.kafka_times == [1000 + offset for offset in made.offsets]
+    assert made.next_offset == made.offsets[-1] + 1
+    return list(made.offsets)
+
+
 def test_repeated_and_old_records_are_dropped() -> None:
     """K14"""
-    given = [message("a", 0, offset) for offset in (3, 4, 5, 5, 4, 6, 9)]
-    assert [m.offset() for m in increasing(5, given)] == [5, 6, 9]
-    assert increasing(10, given) == []
+    assert offsets(3, 4, 5, 5, 4, 6, 9, position=5) == [5, 6, 9]
+    assert offsets(3, 4, position=5) is None
+    # as many as from the first to the last, and yet one twice
+    assert offsets(5, 5, 7, position=5) == [5, 7]
+    assert offsets(5, 7, 6, 8, position=5) == [5, 7, 8]
+
+
+def test_what_is_new_is_not_copied() -> None:
+    read = batch(("a", 0), [message("a", 0, offset) for offset in (5, 6, 9)])
+    assert fresh(read, 5) is read

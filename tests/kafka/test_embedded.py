@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
@@ -14,10 +15,17 @@ import pytest
 
 from logflume.errors import Unreachable
 from logflume.kafka.embedded import GROUP_OPTIONS, EmbeddedBroker, Outgoing, produce
-from logflume.kafka.events import Assigned, ClientError
+from logflume.kafka.events import Assigned, ClientError, TopicPart
 from logflume.kafka.static import StaticMember
 from logflume.kafka.topics import MOCK_TOPIC_ID, Topics
+from logflume.model import Joined, TimeType
 from tests.kafka.reader import Reader, fill, until
+
+
+@pytest.fixture(params=["native", "python"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each of the two readers."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -26,60 +34,58 @@ def broker() -> Iterator[EmbeddedBroker]:
         yield running
 
 
-def test_records_come_as_columns_with_time_key_and_position(broker: EmbeddedBroker) -> None:
+def test_records_come_as_columns_with_time_key_and_position(broker: EmbeddedBroker, kind: str) -> None:
     sent = [Outgoing(1, b"a", 1000, b"k"), Outgoing(1, None, 2000), Outgoing(1, b"", 3000)]
-    assert produce(broker.bootstrap, "columns", sent) == 3
-    with Reader(broker.bootstrap, ["columns"], options=GROUP_OPTIONS) as reader:
-        reader.until(lambda: ("columns", 1) in reader.owned)
-        reader.source.start("columns", 1, 0)
+    assert produce(broker.bootstrap, f"columns-{kind}", sent) == 3
+    with Reader(broker.bootstrap, [f"columns-{kind}"], options=GROUP_OPTIONS, kind=kind) as reader:
+        reader.until(lambda: (f"columns-{kind}", 1) in reader.owned)
+        reader.source.start(f"columns-{kind}", 1, 0)
         reader.until(lambda: reader.ends)
         (batch,) = reader.batches
-        assert (batch.topic, batch.partition) == ("columns", 1)
+        assert (batch.topic, batch.partition) == (f"columns-{kind}", 1)
         assert batch.values == [b"a", None, b""]
-        assert batch.offsets == [0, 1, 2]
+        assert list(batch.offsets) == [0, 1, 2]
         assert batch.kafka_times == [1000, 2000, 3000]
         assert batch.next_offset == 3
-        assert batch.envelopes[0].key() == b"k"
-        assert batch.envelopes[0].timestamp() == (1, 1000)
-        assert reader.ends == {("columns", 1): 3}
-        assert reader.source.positions == {("columns", 1): 3}
-        assert reader.source.high_watermark("columns", 1) == 3
+        assert batch.keys[0] == b"k"
+        assert (batch.time_types[0], batch.kafka_times[0]) == (TimeType.CREATE, 1000)
+        assert reader.ends == {(f"columns-{kind}", 1): 3}
+        assert reader.source.positions == {(f"columns-{kind}", 1): 3}
+        assert reader.source.high_watermark(f"columns-{kind}", 1) == 3
 
 
-def test_nothing_is_read_of_a_partition_that_was_not_started(broker: EmbeddedBroker) -> None:
-    fill(broker.bootstrap, "held", [10, 10, 10, 10])
-    with Reader(broker.bootstrap, ["held"], options=GROUP_OPTIONS) as reader:
+def test_nothing_is_read_of_a_partition_that_was_not_started(broker: EmbeddedBroker, kind: str) -> None:
+    fill(broker.bootstrap, f"held-{kind}", [10, 10, 10, 10])
+    with Reader(broker.bootstrap, [f"held-{kind}"], options=GROUP_OPTIONS, kind=kind) as reader:
         reader.until(lambda: len(reader.owned) == 4)
-        reader.source.start("held", 2, 7)
+        reader.source.start(f"held-{kind}", 2, 7)
         reader.run(1.5)
-        assert reader.records == {("held", 2): [7, 8, 9]}
-        assert reader.ends == {("held", 2): 10}
+        assert reader.records == {(f"held-{kind}", 2): [7, 8, 9]}
+        assert reader.ends == {(f"held-{kind}", 2): 10}
         with pytest.raises(ValueError, match="not assigned"):
             reader.source.start("other", 0, 0)
 
 
-def test_a_stopped_partition_is_silent_and_starts_anew_at_any_offset(
-    broker: EmbeddedBroker,
-) -> None:
-    fill(broker.bootstrap, "stopping", [10])
-    with Reader(broker.bootstrap, ["stopping"], options=GROUP_OPTIONS) as reader:
+def test_a_stopped_partition_is_silent_and_starts_anew_at_any_offset(broker: EmbeddedBroker, kind: str) -> None:
+    fill(broker.bootstrap, f"stopping-{kind}", [10])
+    with Reader(broker.bootstrap, [f"stopping-{kind}"], options=GROUP_OPTIONS, kind=kind) as reader:
         reader.until(lambda: len(reader.owned) == 4)
-        reader.source.start("stopping", 0, 5)
+        reader.source.start(f"stopping-{kind}", 0, 5)
         reader.until(lambda: reader.ends)
-        reader.source.stop("stopping", 0)
-        fill(broker.bootstrap, "stopping", [10])
+        reader.source.stop(f"stopping-{kind}", 0)
+        fill(broker.bootstrap, f"stopping-{kind}", [10])
         reader.run(1.0)
-        assert reader.records == {("stopping", 0): [5, 6, 7, 8, 9]}
+        assert reader.records == {(f"stopping-{kind}", 0): [5, 6, 7, 8, 9]}
         assert reader.source.positions == {}
-        reader.source.start("stopping", 0, 3)
-        reader.until(lambda: reader.ends == {("stopping", 0): 20})
-        assert reader.records == {("stopping", 0): [5, 6, 7, 8, 9, *range(3, 20)]}
+        reader.source.start(f"stopping-{kind}", 0, 3)
+        reader.until(lambda: reader.ends == {(f"stopping-{kind}", 0): 20})
+        assert reader.records == {(f"stopping-{kind}", 0): [5, 6, 7, 8, 9, *range(3, 20)]}
 
 
-def test_pausing_loses_and_repeats_nothing(broker: EmbeddedBroker) -> None:
-    fill(broker.bootstrap, "pausing", [5000])
-    with Reader(broker.bootstrap, ["pausing"], options=GROUP_OPTIONS) as reader:
-        part = ("pausing", 0)
+def test_pausing_loses_and_repeats_nothing(broker: EmbeddedBroker, kind: str) -> None:
+    fill(broker.bootstrap, f"pausing-{kind}", [5000])
+    with Reader(broker.bootstrap, [f"pausing-{kind}"], options=GROUP_OPTIONS, kind=kind) as reader:
+        part = (f"pausing-{kind}", 0)
         reader.until(lambda: part in reader.owned)
         reader.source.start(*part, 0)
         for _ in range(5):
@@ -95,9 +101,9 @@ def test_pausing_loses_and_repeats_nothing(broker: EmbeddedBroker) -> None:
         assert reader.records[part] == list(range(seen, 5000))
 
 
-def test_an_exception_out_of_consume_loses_nothing(broker: EmbeddedBroker) -> None:
+def test_an_exception_out_of_consume_loses_nothing(broker: EmbeddedBroker, kind: str) -> None:
     """A signal handler that raises ends consume() after records were taken: they are read again."""
-    fill(broker.bootstrap, "raising", [1000, 1000])
+    fill(broker.bootstrap, f"raising-{kind}", [1000, 1000])
 
     class Interrupted(Exception):
         pass
@@ -107,31 +113,74 @@ def test_an_exception_out_of_consume_loses_nothing(broker: EmbeddedBroker) -> No
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        with Reader(broker.bootstrap, ["raising"], options=GROUP_OPTIONS) as reader:
+        with Reader(broker.bootstrap, [f"raising-{kind}"], options=GROUP_OPTIONS, kind=kind) as reader:
             reader.until(lambda: len(reader.owned) == 4)
             for partition in (0, 1):
-                reader.source.start("raising", partition, 10)
+                reader.source.start(f"raising-{kind}", partition, 10)
             signal.setitimer(signal.ITIMER_REAL, 0.1)
             with pytest.raises(Interrupted):
                 reader.run(5)
             reader.until(lambda: len(reader.ends) == 2)
-            assert reader.records == {("raising", p): list(range(10, 1000)) for p in (0, 1)}
+            assert reader.records == {(f"raising-{kind}", p): list(range(10, 1000)) for p in (0, 1)}
     finally:
         signal.signal(signal.SIGALRM, before)
 
 
-def test_static_members_share_all_partitions_without_a_group(broker: EmbeddedBroker) -> None:
-    fill(broker.bootstrap, "shared-one", [5, 5, 5, 5])
-    fill(broker.bootstrap, "shared-two", [5, 5, 5, 5])
+def test_static_members_share_all_partitions_without_a_group(broker: EmbeddedBroker, kind: str) -> None:
+    fill(broker.bootstrap, f"shared-{kind}-one", [5, 5, 5, 5])
+    fill(broker.bootstrap, f"shared-{kind}-two", [5, 5, 5, 5])
     seen: list[tuple[str, int]] = []
     for index in range(3):
-        member = StaticMember(["^shared-.*"], index, 3)
-        with Reader(broker.bootstrap, [], static=member, starts=0) as reader:
+        member = StaticMember([f"^shared-{kind}-.*"], index, 3)
+        with Reader(broker.bootstrap, [], static=member, starts=0, kind=kind) as reader:
             until([reader], partial(reader.of, Assigned))
             reader.run(1.0)
             assert all(offsets == [0, 1, 2, 3, 4] for offsets in reader.records.values())
             seen += reader.records
-    assert sorted(seen) == [(f"shared-{name}", p) for name in ("one", "two") for p in range(4)]
+    assert sorted(seen) == [(f"shared-{kind}-{name}", p) for name in ("one", "two") for p in range(4)]
+
+
+def test_a_partition_that_is_started_again_and_again_begins_there_each_time(broker: EmbeddedBroker, kind: str) -> None:
+    """Also while the client still lets go of what was started before."""
+    fill(broker.bootstrap, topic := f"restarted-{kind}", [500, 500])
+    with Reader(broker.bootstrap, [topic], options=GROUP_OPTIONS, kind=kind) as reader:
+        reader.until(lambda: len(reader.owned) == 4)
+        for round_ in range(40):
+            offsets = {(topic, p): (round_ * 37 + p) % 500 for p in (0, 1)}
+            reader.records.clear()
+            for part, offset in offsets.items():
+                reader.source.start(*part, offset)
+            if round_ % 4 == 3:
+                reader.step(0.0)
+                continue
+            reader.until(lambda: len(reader.records) == 2)
+            for part, offset in offsets.items():
+                assert reader.records[part][0] == offset
+                assert reader.records[part] == list(range(offset, offset + len(reader.records[part])))
+
+
+def test_both_readers_deliver_the_same(broker: EmbeddedBroker) -> None:
+    rng = random.Random(11)
+    values = [b'{"ts":1}', b"", None, b"two\nlines", b"{", b"}", "ö".encode(), b"\xff", b"\n", b"x" * 5000]
+    for partition, odd in ((0, values), (1, [b'{"ts":2}']), (2, [b"a line", b""])):
+        sent = [
+            Outgoing(partition, rng.choice(odd), rng.choice([1000, 1000 + i]), rng.choice([None, b"", b"key"]))
+            for i in range(1, 1500)
+        ]
+        produce(broker.bootstrap, "same", sent)
+
+    def read(kind: str) -> dict[TopicPart, list[tuple[object, ...]]]:
+        with Reader(broker.bootstrap, ["same"], options=GROUP_OPTIONS, starts=0, kind=kind) as reader:
+            reader.until(lambda: len(reader.ends) == 4)
+            rows: dict[TopicPart, list[tuple[object, ...]]] = {}
+            for one in reader.batches:
+                columns = one.values, one.offsets, one.kafka_times, one.keys, one.time_types
+                rows.setdefault((one.topic, one.partition), []).extend(zip(*columns, strict=True))
+                assert one.next_offset == one.offsets[-1] + 1
+            assert any(isinstance(one.values, Joined) for one in reader.batches) == (kind == "native")
+            return rows
+
+    assert read("native") == read("python")
 
 
 def test_the_mock_broker_alone_has_a_made_up_topic_id(broker: EmbeddedBroker) -> None:

@@ -21,7 +21,7 @@ from logflume.core.router import Keep, Router
 from logflume.daemon.slot import rules_of
 from logflume.finish import run as finishing
 from logflume.finish.follow import TopicFollower
-from logflume.model import HOUR_MS, Batch, Kind, PartitionId
+from logflume.model import HOUR_MS, Batch, Kind, PartitionId, TimeType
 from logflume.records import RecordReader, quarantine_line
 from logflume.spool.encoders import encoder
 from logflume.spool.spool import SpoolFile
@@ -33,17 +33,6 @@ TOPIC, TOPIC_ID = "app", "id-of-app"
 
 #: a record: event time, or a value that is no JSON
 Record = int | bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NoEnvelope:
-    time: int
-
-    def key(self) -> bytes | None:
-        return b"key"
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, self.time
 
 
 def configuration(root: str, spool: Path, **topic: Any) -> Config:
@@ -93,14 +82,15 @@ class Ingest:
             times,
             offsets[-1] + 1,
             0,
-            [NoEnvelope(t) for t in times],
+            [b"key"] * len(times),
+            [TimeType.CREATE] * len(times),
         )
         self._offset = batch.next_offset
         rows, lines = self._reader.read(batch)
         for keep in self.router.route(rows, now=self.now, mono=self.mono):
             self._keep(keep, batch, lines.values)
 
-    def _keep(self, keep: Keep, batch: Batch, values: list[bytes]) -> None:
+    def _keep(self, keep: Keep, batch: Batch, values: Sequence[bytes]) -> None:
         picks = range(len(values))[keep.rows] if isinstance(keep.rows, slice) else keep.rows
         into = self.lines.setdefault(keep.part, [])
         if keep.reasons is None:

@@ -281,7 +281,7 @@ def here() -> Actor:
 def played(clock: Clock, *, quietly: bool = True) -> Iterator[None]:
     """The daemon's modules with this clock instead of time, and with hosts' parts instead of threads and clients."""
 
-    def source(_options: object, _names: object, *, static: object, on_revoke: Any, on_lost: Any) -> FakeSource:
+    def source(_options: object, _names: object, *, on_revoke: Any, on_lost: Any, **_: object) -> FakeSource:
         return _host().make_source(on_revoke, on_lost)
 
     clock.skew_ms = lambda: _host().skew_ms

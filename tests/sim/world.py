@@ -9,7 +9,7 @@ from typing import Protocol
 from logflume.errors import LogflumeError, Unreachable
 from logflume.kafka.events import Assigned, CommitResult, EndOfPartition, Event, Lost, Revoked, TopicPart
 from logflume.kafka.topics import Topic
-from logflume.model import Batch
+from logflume.model import Batch, TimeType
 
 TOPIC, TOPIC_ID = "app", "VGhlVG9waWNJZA"
 
@@ -47,12 +47,6 @@ class Record:
     value: bytes | None
     kafka_time: int
     gap: bool = False
-
-    def key(self) -> bytes | None:
-        return None
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, self.kafka_time
 
 
 GAP = Record(None, -1, gap=True)
@@ -108,6 +102,7 @@ class FakeTopics:
 class FakeSource:
     """What a worker needs of ``kafka.Source``: a member that is told by the test what it owns."""
 
+    reader = "played"
     #: records a poll takes from one partition
     batch = 4
 
@@ -191,7 +186,8 @@ class FakeSource:
                     kafka_times=[one.kafka_time for one in records],
                     next_offset=taken[-1] + 1,
                     leader_epoch=0,
-                    envelopes=list(records),
+                    keys=[None] * len(records),
+                    time_types=[TimeType.CREATE] * len(records),
                 )
             ]
         if self._told_end.get(part) != at:

@@ -1,0 +1,89 @@
+"""The reader in C, where it was built: batches without a Python object for each record.
+
+``_native.c`` is compiled when logflume is installed, if there is a C compiler; without it everything works, and
+reading costs more CPU (bench/README.md). The client stays confluent-kafka's, with its group, callbacks and errors:
+``Source`` polls it as before, and has only the partitions' own queues led into the one that is taken from here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from confluent_kafka import Consumer, KafkaError, cimpl
+
+from logflume.errors import ConfigError
+from logflume.kafka.events import TopicPart
+from logflume.kafka.options import Options
+from logflume.model import Batch, Joined
+
+if TYPE_CHECKING:
+    from logflume.kafka import _native
+else:
+    try:
+        from logflume.kafka import _native
+
+        _native.load(cimpl.__file__)
+    except ImportError:
+        _native = None
+
+#: librdkafka's list of libraries that it loads into a client
+_PLUGINS = "plugin.library.paths"
+
+
+def choose(reader: str) -> str:
+    """``native`` or ``python`` for what is configured; raises ConfigError where ``native`` was not built."""
+    if reader == "native" and _native is None:
+        raise ConfigError(
+            ['daemon.reader = "native": it is not built'],
+            hint="install logflume where a C compiler and Python's headers are, or configure auto",
+        )
+    return "native" if reader != "python" and _native is not None else "python"
+
+
+def options(settings: Options) -> dict[str, str | int | bool]:
+    """The option that a client needs so that ``Queue`` can be made of it."""
+    theirs = settings.get(_PLUGINS)
+    ours = _native.__file__
+    return {_PLUGINS: f"{theirs};{ours}" if theirs else ours}
+
+
+class Queue:
+    """What the followed partitions of a client deliver. To be made right after the client, on the same thread."""
+
+    def __init__(self, client: Consumer) -> None:
+        self._queue = _native.Queue(client, Batch, Joined)
+        # those whose forwarding may have been undone: see follow()
+        self._silent: set[TopicPart] = set()
+
+    def follow(self, part: TopicPart) -> None:
+        """Lead a partition's records here; to be called before each time it is assigned.
+
+        The client undoes it when it stops fetching a partition, and it stops some time after an unassign, maybe
+        only when the partition is assigned again already (rd_kafka_toppar_fetch_stop). So it is said again with
+        each ``take`` until the partition has delivered something: what came meanwhile has waited in its own queue.
+        """
+        self._queue.follow(*part)
+        self._silent.add(part)
+
+    def take(self, limit: int, timeout_s: float) -> list[Batch | tuple[TopicPart, int, KafkaError]]:
+        """Batches, and errors with their partition and offset, in order per partition."""
+        for part in self._silent:
+            self._queue.follow(*part)
+        found: list[Batch | tuple[TopicPart, int, KafkaError]] = []
+        for item in self._queue.take(limit, int(timeout_s * 1000)):
+            if isinstance(item, Batch):
+                self._silent.discard((item.topic, item.partition))
+                found.append(item)
+            else:
+                topic, partition, offset, code, text = item
+                self._silent.discard((topic, partition))
+                found.append(((topic, partition), offset, KafkaError(code, text)))
+        return found
+
+    def forget(self, part: TopicPart) -> None:
+        """The partition is not assigned any more."""
+        self._silent.discard(part)
+
+    def close(self) -> None:
+        """To be called before the client's own close."""
+        self._queue.close()

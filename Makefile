@@ -43,6 +43,8 @@ check: lint  ## lint and types
 lint: venv  ## style, errors that ruff finds, format
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	! command -v cc >/dev/null || cc -fsyntax-only -std=gnu11 -Wall -Wextra -Werror \
+	  -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') logflume/kafka/_native.c
 
 COMPILE := --quiet --extra zookeeper --extra parquet --extra dev --allow-unsafe --generate-hashes \
   --no-emit-index-url --no-emit-find-links --strip-extras

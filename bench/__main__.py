@@ -32,7 +32,7 @@ def main() -> None:
     one.add_argument("--size", type=int, default=220)
     one.add_argument("--jitter-min", type=int, default=1)
     one.add_argument("--pairs", type=int, default=5)
-    one.add_argument("--workers", default="1,2")
+    one.add_argument("--workers", default="1,2,1-python", help="numbers, with a reader that is not the default")
     one.add_argument("--compression", default="gzip")
     one = commands.add_parser("hours", help="time from an hour's last closing record to _SUCCESS")
     one.add_argument("--partitions", default="4,64,256")
@@ -139,7 +139,7 @@ def _run(stack: Stack, arguments: argparse.Namespace, results: Results) -> dict[
     settings: dict[str, Any] = {"compression": arguments.compression}
     if arguments.jitter_min > 5:
         settings["lateness"] = f"{2 * arguments.jitter_min}m"
-    workers = [int(word) for word in arguments.workers.split(",")]
+    workers = arguments.workers.split(",")
     return throughput.measure(stack, load, pairs=arguments.pairs, workers=workers, **settings)
 
 

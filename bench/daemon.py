@@ -128,6 +128,7 @@ def drain(
     *,
     workers: int = 1,
     kafka: dict[str, Any] | None = None,
+    reader: str = "auto",
     inspect: Callable[[Place], dict[str, Any]] = lambda _: {},
     **settings: Any,
 ) -> dict[str, Any]:
@@ -135,7 +136,7 @@ def drain(
     it goes is added to them.
     """
     with place(stack) as here:
-        daemon = here.daemon([topic_settings(topic, **settings)], workers=workers, kafka=kafka)
+        daemon = here.daemon([topic_settings(topic, **settings)], workers=workers, kafka=kafka, reader=reader)
         calls = namenode_calls(stack)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         daemon.start()

@@ -10,7 +10,7 @@ import gc
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from logflume.core.router import Router
 from logflume.daemon.slot import rules_of
 from logflume.daemon.worker import GC_OBJECTS, POLL_RECORDS
 from logflume.kafka import batches, native
-from logflume.kafka.options import Options, for_consumer
+from logflume.kafka.options import for_consumer
 from logflume.model import HOUR_MS, Batch, PartitionId
 from logflume.records import RecordReader
 from logflume.spool.encoders import encoder
@@ -75,7 +75,7 @@ def measure(stack: Stack, load: Load) -> dict[str, Any]:
         messages = consumer.consume(POLL_RECORDS, 0.2)
         clock.run("python reader: errors, runs and columns", len(messages), partial(_columns, messages))
     consumer.close()
-    consumer = _consumer(stack, load, topic, native.options({}))
+    consumer = _consumer(stack, load, topic, native.options())
     queue = native.Queue(consumer)
     for partition in range(load.partitions):
         queue.follow((topic, partition))
@@ -95,7 +95,7 @@ def _columns(messages: list[Message]) -> list[Batch]:
     return [batches.batch(part, some) for part, some in batches.groups(messages, one_topic=True)]
 
 
-def _consumer(stack: Stack, load: Load, topic: str, more: Options | None = None) -> Consumer:
+def _consumer(stack: Stack, load: Load, topic: str, more: Mapping[str, str] | None = None) -> Consumer:
     settings: dict[str, str | int | bool] = {"bootstrap.servers": stack.bootstrap, "group.id": "bench", "log_level": 0}
     consumer = Consumer({**for_consumer(settings), **(more or {}), "enable.partition.eof": False})
     consumer.assign([TopicPartition(topic, p, 0) for p in range(load.partitions)])

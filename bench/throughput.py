@@ -10,8 +10,11 @@ from bench.topic import Load, fill
 from tests.stack import Stack
 
 
-def measure(stack: Stack, load: Load, *, pairs: int, workers: list[int], **settings: Any) -> dict[str, Any]:
-    """``pairs`` times: the bare consumer, then logflume with each number of workers."""
+def measure(stack: Stack, load: Load, *, pairs: int, workers: list[str], **settings: Any) -> dict[str, Any]:
+    """``pairs`` times: the bare consumer, then logflume with each number of workers.
+
+    ``workers`` are texts such as 1, 2 or 1-python: after the number the reader, if it is not the default.
+    """
     topic = fill(stack.bootstrap, load)
     found: dict[str, Any] = {
         "machine": machine.describe(),
@@ -22,10 +25,13 @@ def measure(stack: Stack, load: Load, *, pairs: int, workers: list[int], **setti
     for pair in range(pairs):
         run: dict[str, Any] = {"load_average": machine.load()}
         run["bare"] = bare.measure(stack.bootstrap, topic, load.partitions, load.total)
-        for number in workers:
+        for kind in workers:
+            number, _, reader = kind.partition("-")
             # With a group the second worker would join in the middle, and what is measured is a rebalance.
-            kafka = {"assignment": "static"} if number > 1 else None
-            run[f"workers-{number}"] = daemon.drain(stack, load, topic, workers=number, kafka=kafka, **settings)
+            kafka = {"assignment": "static"} if number != "1" else None
+            run[f"workers-{kind}"] = daemon.drain(
+                stack, load, topic, workers=int(number), kafka=kafka, reader=reader or "auto", **settings
+            )
         found["runs"].append(run)
         print(f"pair {pair + 1} of {pairs}: {summary(run)}", flush=True)  # noqa: T201
     found["medians"] = medians(found["runs"])

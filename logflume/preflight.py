@@ -118,8 +118,14 @@ def look(config: Config, sample: bool) -> list[Finding]:
 
 
 def look_at_kafka(where: str, config: Config, *, sample: bool) -> Iterator[Finding]:
-    from logflume.kafka.topics import Topics  # noqa: PLC0415  # not loaded by the parent
+    from logflume.kafka import native  # noqa: PLC0415  # not loaded by the parent
+    from logflume.kafka.topics import Topics  # noqa: PLC0415
 
+    try:
+        absent = native.MISSING and f"; native is not there: {native.MISSING}"
+        yield Finding("daemon.reader", Level.OK, native.choose(config.daemon.reader) + absent)
+    except LogflumeError as error:
+        yield failed("daemon.reader", error)
     topics = Topics(config.kafka.options, timeout_s=CALL_S)
     try:
         known = topics.list_topics(["^.*"])

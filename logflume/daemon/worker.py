@@ -136,7 +136,7 @@ class Worker:
         # librdkafka wants a group even where nobody joins or commits
         options = _member_options({"group.id": "logflume", **kafka.options}, index)
         source = Source(options, names, static=static, on_revoke=self._revoke, on_lost=self._lose, reader=daemon.reader)
-        log.info("reading", worker=index, reader=source.reader)
+        log.info("reader chosen", worker=index, reader=source.reader)
         read_committed = kafka.options.get("isolation.level", "read_committed") == "read_committed"
         self._tools = Tools(
             store=store,

@@ -58,6 +58,7 @@ static int on_new(rd_kafka_t *client, const rd_kafka_conf_t *conf, void *opaque,
 /* What librdkafka calls in a library that plugin.library.paths names. */
 __attribute__((visibility("default"))) int conf_init(rd_kafka_conf_t *conf, void **opaque, char *errstr, size_t size) {
     (void)opaque;
+    newest = NULL;
     if (!loaded) {
         snprintf(errstr, size, "logflume's reader is not loaded");
         return -1;

@@ -93,7 +93,7 @@ class Source:
             self._client = Consumer(
                 {
                     **options.for_consumer(settings),
-                    **(native.options(settings) if self.reader == "native" else {}),
+                    **(native.options() if self.reader == "native" else {}),
                     "error_cb": self._client_failed,
                     "on_commit": self._commit_done,
                 },

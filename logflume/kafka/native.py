@@ -13,38 +13,36 @@ from confluent_kafka import Consumer, KafkaError, cimpl
 
 from logflume.errors import ConfigError
 from logflume.kafka.events import TopicPart
-from logflume.kafka.options import Options
 from logflume.model import Batch, Joined
 
 if TYPE_CHECKING:
     from logflume.kafka import _native
+
+    MISSING: str
 else:
+    #: why it is not there, "" if it is
+    MISSING = ""
     try:
         from logflume.kafka import _native
 
         _native.load(cimpl.__file__)
-    except ImportError:
-        _native = None
-
-#: librdkafka's list of libraries that it loads into a client
-_PLUGINS = "plugin.library.paths"
+    except ImportError as error:
+        MISSING = str(error)
 
 
 def choose(reader: str) -> str:
-    """``native`` or ``python`` for what is configured; raises ConfigError where ``native`` was not built."""
-    if reader == "native" and _native is None:
+    """``native`` or ``python`` for what is configured; raises ConfigError for ``native`` that is not there."""
+    if reader == "native" and MISSING:
         raise ConfigError(
-            ['daemon.reader = "native": it is not built'],
+            [f'daemon.reader = "native" is not there: {MISSING}'],
             hint="install logflume where a C compiler and Python's headers are, or configure auto",
         )
-    return "native" if reader != "python" and _native is not None else "python"
+    return "python" if reader == "python" or MISSING else "native"
 
 
-def options(settings: Options) -> dict[str, str | int | bool]:
-    """The option that a client needs so that ``Queue`` can be made of it."""
-    theirs = settings.get(_PLUGINS)
-    ours = _native.__file__
-    return {_PLUGINS: f"{theirs};{ours}" if theirs else ours}
+def options() -> dict[str, str]:
+    """What a client needs so that ``Queue`` can be made of it: librdkafka shows a new client to plugins only."""
+    return {"plugin.library.paths": _native.__file__}
 
 
 class Queue:

@@ -165,7 +165,7 @@ class _Lines:
             return
         n = len(lines)
         offsets = list(range(n))
-        rows, _ = self._reader.read(Batch("", 0, lines, offsets, [0] * n, n, -1, [None] * n, [TimeType.APPEND] * n))
+        rows, _ = self._reader.read(Batch("", 0, lines, offsets, [0] * n, n, -1, [None] * n, [TimeType.NONE] * n))
         if rows.rejects:
             i, reason = min(rows.rejects.items())
             self._wrong.append(f"line {self._count + i + 1} would be quarantined: {reason.value}")

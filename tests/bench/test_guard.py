@@ -29,9 +29,9 @@ def test_a_record_costs_no_more_cpu_beside_a_bare_consumer_than_was_recorded(
     load = Load(**recorded["load"])
     limit = recorded["medians"]["workers-1"]["cpu_us_ratio"] * WORSE
     try:
-        runs = throughput.measure(stack, load, pairs=PAIRS, workers=[1])["runs"]
+        runs = throughput.measure(stack, load, pairs=PAIRS, workers=["1"])["runs"]
         if _ratio(runs) > limit:
-            runs += throughput.measure(stack, load, pairs=MORE_PAIRS, workers=[1])["runs"]
+            runs += throughput.measure(stack, load, pairs=MORE_PAIRS, workers=["1"])["runs"]
         record_property("cpu_us_ratio", _ratio(runs))
         assert _ratio(runs) <= limit, [throughput.summary(run) for run in runs]
     finally:

@@ -35,7 +35,7 @@ def test_each_hour_is_one_file_with_every_record_once(bench: Bench) -> None:
     cases: dict[str, Case] = {"main": main, **forms, **others}
     daemons = [
         bench.daemon("main", hdfs, [main, *forms.values()], workers=2),
-        bench.daemon("web", web, [others["webhdfs"]]),
+        bench.daemon("web", web, [others["webhdfs"]], reader="python"),
         bench.daemon("local", local, [others["file"]]),
     ]
     for daemon in daemons:

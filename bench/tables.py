@@ -50,7 +50,7 @@ def _throughput(found: dict[str, Any]) -> str:
             f" | {_ratio(one.get('records_s_ratio'))}"
             f" | {_thousands(one.get('wall_records_s'))} ({_ratio(one.get('wall_records_s_ratio'))})"
             f" | {one['cpu_us']:.2f} ({one['cpu_us_best']:.2f}) | {_ratio(one.get('cpu_us_ratio'))}"
-            f" | {one['cpu_whole_us']:.2f} | {_ratio(one.get('cpu_whole_us_ratio'))} | {one.get('peak_mb', 0) or '–'} |"
+            f" | {one['cpu_whole_us']:.2f} | {_ratio(one.get('cpu_whole_us_ratio'))} | {one.get('peak_mb', 0):.0f} |"
         )
     return "\n".join(lines)
 

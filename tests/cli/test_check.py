@@ -30,6 +30,7 @@ def test_the_findings_are_json_for_programs(invoke: Invoke, tmp_path: Path) -> N
     assert (body["ok"], body["exit_code"]) == (False, 3)
     assert [(one["where"].split()[0], one["level"]) for one in body["findings"]] == [
         ("configuration", "ok"),
+        ("daemon.reader", "ok"),
         ("kafka", "error"),
         ("output", "ok"),
         ("spool", "ok"),
@@ -93,7 +94,7 @@ def test_good_servers_and_records_are_exit_code_0(
     body = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, "")
     found = {one["where"].split()[0]: one for one in body["findings"]}
-    assert [one["level"] for one in body["findings"]] == ["ok", "ok", "warning", "warning", "ok", "ok", "ok"]
+    assert [one["level"] for one in body["findings"]] == ["ok", "ok", "ok", "warning", "warning", "ok", "ok", "ok"]
     assert found["pattern"]["text"] == "matches no topic yet"
     sample = found["topic"]["sample"]
     assert (sample["records"], sample["quarantined"]) == (12, {"ancient": 3, "bad_json": 3, "future": 3})

@@ -14,7 +14,6 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from logflume.core import codec, layout, ledger
 from logflume.core.ledger import Entry, Head, Part
@@ -320,7 +319,7 @@ def decide(store: Store, decision: Decision, owner: Owner, *, progress: Callable
     for part in decision.round.parts:
         if part.serial not in decision.uploaded:
             decision.uploaded[part.serial] = upload(
-                store, decision.head.entry.pid, decision.files[part.serial].path, part.first
+                store, decision.head.entry.pid, decision.files[part.serial], part.first
             )
     progress("upload")
     if decision.entry is None:
@@ -333,10 +332,18 @@ def decide(store: Store, decision: Decision, owner: Owner, *, progress: Callable
     return head
 
 
-def upload(store: Store, pid: PartitionId, local: Path, first: int) -> str:
-    """S3: under a name never used before; after any failure that name is given up (H10)."""
+def upload(store: Store, pid: PartitionId, file: SpoolFile, first: int) -> str:
+    """S3: under a name never used before; after any failure that name is given up (H10).
+
+    Raises Stopped when the spool's file is not as long as what was written to it.
+    """
     tmp = layout.tmp_path(pid, f"{first:019d}-{uuid.uuid4().hex}")
-    store.upload(local, f"{store.root}/{tmp}")
+    length = store.upload(file.path, f"{store.root}/{tmp}")
+    if length != file.size:
+        raise Stopped(
+            f"{pid}: {file.path} has {length} bytes, and {file.size} were written to it",
+            hint="something else changed the spool; the records are read again by themselves",
+        )
     return tmp
 
 

@@ -260,8 +260,8 @@ class _Life:
         pid = self._split.pid
 
         def one(part: OpenPart) -> None:
-            path = decision.files[part.serial].path
-            decision.uploaded[part.serial] = commit.upload(self._store, pid, path, part.first)
+            file = decision.files[part.serial]
+            decision.uploaded[part.serial] = commit.upload(self._store, pid, file, part.first)
 
         running = [uploads.submit(one, part) for part in decision.round.parts if part.serial not in decision.uploaded]
         for future in running:

@@ -39,10 +39,13 @@ class _Part:
     encode: Encoder
     pending: list[bytes] = field(default_factory=list)
     pending_bytes: int = 0
-    todo: deque[bytes] = field(default_factory=deque)
+    pending_count: int = 0
+    #: chunks, and how many lines each has
+    todo: deque[tuple[bytes, int]] = field(default_factory=deque)
     working: bool = False
     discarded: bool = False
     closing: Future[SpoolFile] | None = None
+    #: of what is in the file
     size: int = 0
     raw: int = 0
     count: int = 0
@@ -99,7 +102,7 @@ class Spool:
             self._names += 1
         part.pending.extend(lines)
         part.pending_bytes += size
-        part.count += count
+        part.pending_count += count
         with self._lock:
             self._buffered += size
         chunk = max(CHUNK_MIN_BYTES, min(CHUNK_MAX_BYTES, self._buffer_bytes // 2 // len(self._parts)))
@@ -109,9 +112,9 @@ class Spool:
     def close(self, owner: object, serial: int) -> Future[SpoolFile]:
         """Finish a part; the future gives the file, or raises Refused when the disk did not take it."""
         part = self._parts[owner, serial]
-        part.closing = Future()
-        self._flush(part, last=True)
-        return part.closing
+        closing: Future[SpoolFile] = Future()
+        self._flush(part, closing)
+        return closing
 
     def remove(self, owner: object, serial: int) -> None:
         """Forget a part and its file, closed or not; a part that is not there is no error."""
@@ -120,7 +123,7 @@ class Spool:
             return
         with self._lock:
             part.discarded = True
-            self._buffered -= part.pending_bytes + sum(map(len, part.todo))
+            self._buffered -= part.pending_bytes + sum(len(chunk) for chunk, _ in part.todo)
             part.todo.clear()
             if not part.working:
                 self._drop(part)
@@ -137,15 +140,17 @@ class Spool:
         """Remove the directory with everything in it."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _flush(self, part: _Part, *, last: bool = False) -> None:
+    def _flush(self, part: _Part, closing: Future[SpoolFile] | None = None) -> None:
         with self._lock:
+            # Together with the last chunk: a thread that saw it before would settle the part without that chunk.
+            part.closing = closing
             if part.pending:
                 part.pending.append(b"")
                 chunk = b"\n".join(part.pending)
                 self._buffered += len(chunk) - part.pending_bytes
-                part.todo.append(chunk)
-                part.pending, part.pending_bytes = [], 0
-            if not part.working and (part.todo or last):
+                part.todo.append((chunk, part.pending_count))
+                part.pending, part.pending_bytes, part.pending_count = [], 0, 0
+            if not part.working and (part.todo or closing is not None):
                 part.working = True
                 self._pool.submit(self._work, part)
 
@@ -161,13 +166,13 @@ class Spool:
                     elif part.closing is not None:
                         self._settle(part, part.error)
                     return
-                chunk = part.todo.popleft()
+                chunk, count = part.todo.popleft()
             if part.error is None:
-                self._append(part, chunk)
+                self._append(part, chunk, count)
             with self._lock:
                 self._buffered -= len(chunk)
 
-    def _append(self, part: _Part, chunk: bytes) -> None:
+    def _append(self, part: _Part, chunk: bytes, count: int) -> None:
         try:
             data = part.encode(chunk)
             # opened anew for each chunk: with thousands of open parts there are only as many files as threads
@@ -179,6 +184,7 @@ class Spool:
         part.digest.update(data)  # type: ignore[attr-defined]  # hashlib has no public type for it
         part.size += len(data)
         part.raw += len(chunk)
+        part.count += count
         with self._lock:
             self._on_disk += len(data)
 

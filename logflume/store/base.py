@@ -52,10 +52,10 @@ class Store(Protocol):
     #: whether ``concat`` is to be had (WebHDFS address known, not ``file://``)
     can_concat: bool
 
-    def upload(self, local: Path, tmp: str) -> None:
+    def upload(self, local: Path, tmp: str) -> int:
         """Copy the local file to the new path ``tmp``, durable when it returns; parents are made.
 
-        The length on the server is compared with the local one.
+        The length on the server is compared with the local one, and returned.
         Raises ShortFile if they differ, Exists if ``tmp`` is taken, Refused, Unreachable, StoreError
         (also when the local file cannot be read).
         After any error the name ``tmp`` must not be used again (H10).

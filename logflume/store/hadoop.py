@@ -86,13 +86,14 @@ class HadoopStore(Store):
     def _make_dirs(self, directory: str) -> None:
         """Make a directory and its parents; well where it is there."""
 
-    def upload(self, local: Path, tmp: str) -> None:
+    def upload(self, local: Path, tmp: str) -> int:
         try:
             length = local.stat().st_size
         except OSError as error:
             raise StoreError(f"upload {local}: {error.strerror}") from error
         self._create(tmp, _chunks_of_local(local))
         self._verify(tmp, length)
+        return length
 
     def write(self, tmp: str, data: bytes) -> None:
         chunks = (data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES))

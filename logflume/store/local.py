@@ -36,7 +36,7 @@ class LocalStore(Store):
         self.root = root
         self.url = f"file://{root}"
 
-    def upload(self, local: Path, tmp: str) -> None:
+    def upload(self, local: Path, tmp: str) -> int:
         try:
             source = local.open("rb")
         except OSError as error:  # not Missing, which would be said of the store
@@ -46,6 +46,7 @@ class LocalStore(Store):
             with _new_file(tmp, expected) as target:
                 # a copy, not a hard link: the spool may be truncated or reused without touching the output
                 shutil.copyfileobj(source, target, 1 << 20)
+        return expected
 
     def write(self, tmp: str, data: bytes) -> None:
         with _errors("write", tmp), _new_file(tmp, len(data)) as target:

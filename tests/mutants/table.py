@@ -107,8 +107,9 @@ PROTOCOL = [
         "a failed upload believed",
         "only a verified upload is decided",
         "commit.py",
-        '    store.upload(local, f"{store.root}/{tmp}")\n',
-        '    try:\n        store.upload(local, f"{store.root}/{tmp}")\n    except Unreachable:\n        pass\n',
+        '    length = store.upload(file.path, f"{store.root}/{tmp}")\n',
+        "    length = file.size\n    try:\n"
+        '        store.upload(file.path, f"{store.root}/{tmp}")\n    except Unreachable:\n        pass\n',
         f"{CRASH} fail upload",
     ),
     Mutant(

@@ -12,7 +12,7 @@ import pytest
 
 from logflume import commit
 from logflume.core import layout
-from logflume.errors import StoreError
+from logflume.errors import Stopped, StoreError
 from logflume.finish import run as finishing
 from logflume.finish.reveal import reveal
 from logflume.model import HOUR_MS, Kind
@@ -28,9 +28,7 @@ def undecided_publish(tree: Tree, number: int = 0) -> list[str]:
     ingest = tree.ingests[number]
     decision = ingest.cut(everything=True)
     for part in decision.round.parts:
-        decision.uploaded[part.serial] = commit.upload(
-            tree.store, ingest.pid, decision.files[part.serial].path, part.first
-        )
+        decision.uploaded[part.serial] = commit.upload(tree.store, ingest.pid, decision.files[part.serial], part.first)
     ingest.head = commit.append(tree.store, commit.entry_of(decision, ingest.owner))
     return [part.path for part in ingest.head.entry.parts]
 
@@ -135,7 +133,7 @@ def test_an_upload_in_flight_is_never_removed_however_old(tree: Tree, reconciled
     ingest = tree.ingests[0]
     decision = ingest.cut(everything=True)
     for part in decision.round.parts:
-        name = commit.upload(tree.store, ingest.pid, decision.files[part.serial].path, part.first)
+        name = commit.upload(tree.store, ingest.pid, decision.files[part.serial], part.first)
         decision.uploaded[part.serial] = name
     # a day passes
     assert reconciled(tree, repair=True).exit_code == 0
@@ -143,10 +141,21 @@ def test_an_upload_in_flight_is_never_removed_however_old(tree: Tree, reconciled
     assert reconciled(tree, deep=True).exit_code == 0
 
 
+@pytest.mark.parametrize("change", [b"", b"more"])
+def test_a_spooled_file_of_another_length_than_was_written_is_not_decided(tree: Tree, change: bytes) -> None:
+    ingest = tree.ingests[0]
+    decision = ingest.cut(everything=True)
+    path = next(iter(decision.files.values())).path
+    path.write_bytes(path.read_bytes() + change if change else b"")
+    with pytest.raises(Stopped, match="were written to it"):
+        commit.decide(tree.store, decision, ingest.owner)
+    assert commit.read_head(tree.store, ingest.pid) == ingest.head
+
+
 def test_an_upload_of_a_fenced_owner_is_removed(tree: Tree, reconciled: Reconcile) -> None:
     old = tree.ingests[0]
     decision = old.cut(everything=True)
-    names = [commit.upload(tree.store, old.pid, f.path, 1) for f in decision.files.values()]
+    names = [commit.upload(tree.store, old.pid, f, 1) for f in decision.files.values()]
     time.sleep(0.01)
     new = tree.ingest(0)
     assert new.head.entry.epoch == old.head.entry.epoch + 1

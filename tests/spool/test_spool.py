@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,46 @@ def test_what_was_written_comes_back_in_order(tmp_path: Path, pool: ThreadPoolEx
     spool.remove(owner, 1)
     assert not file.path.exists()
     assert (spool.disk_bytes, spool.buffered_bytes) == (0, 0)
+
+
+class _Overtaken:
+    """The spool's lock; whenever this thread asks for it, the pool's threads have it first, until they are done."""
+
+    def __init__(self, lock: threading.Lock, started: threading.Event) -> None:
+        self._lock, self._started, self._owner = lock, started, threading.get_ident()
+
+    def __enter__(self) -> None:
+        if threading.get_ident() == self._owner and self._started.is_set():
+            time.sleep(0.05)
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_a_part_closed_while_a_thread_ends_its_work_has_its_last_lines(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    """Such a thread found nothing more to do and the part closing, and settled it without the lines still pending."""
+    spool, owner, started, go = (
+        Spool(tmp_path / "w", pool, buffer_bytes=8 << 20, limit_bytes=1 << 40),
+        object(),
+        threading.Event(),
+        threading.Event(),
+    )
+    spool._lock = _Overtaken(spool._lock, started)  # type: ignore[assignment]
+
+    def slow(chunk: bytes) -> bytes:
+        started.set()
+        assert go.wait(30)
+        return chunk
+
+    spool.write(owner, 1, slow, [b"x" * CHUNK_MAX_BYTES], 1, CHUNK_MAX_BYTES + 1)
+    assert started.wait(30)
+    spool.write(owner, 1, slow, [b"last"], 1, 5)
+    go.set()
+    file = spool.close(owner, 1).result(timeout=30)
+    assert (file.count, file.raw, file.size) == (2, CHUNK_MAX_BYTES + 6, file.path.stat().st_size)
 
 
 def test_the_same_lines_give_the_same_bytes() -> None:

@@ -149,9 +149,14 @@ def _datanode_missing(http: str) -> str | None:
 
 
 def live_datanodes(namenode_http: str) -> int:
-    """How many DataNodes the NameNode takes for alive; 0 while it does not answer."""
-    state = jmx(namenode_http, "Hadoop:service=NameNode,name=FSNamesystemState")
-    return int(state["NumLiveDataNodes"]) if state else 0
+    """How many DataNodes the NameNode takes for alive and knows the space of; 0 while it does not answer.
+
+    A NameNode that has restarted counts them from their registration on, and places no block on one before its
+    first heartbeat after that: "could only be written to 0 of the 1 minReplication nodes".
+    """
+    info = jmx(namenode_http, "Hadoop:service=NameNode,name=NameNodeInfo")
+    nodes: dict[str, dict[str, Any]] = json.loads(info["LiveNodes"]) if info else {}
+    return sum(node["capacity"] > 0 for node in nodes.values())
 
 
 def wait_live_datanodes(namenode_http: str, count: int, timeout_s: float = 60.0) -> None:

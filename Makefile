@@ -58,7 +58,7 @@ lock: venv  ## make both lock files anew from pyproject.toml; needs .venv to be 
 	  --output-file requirements-spark.lock pyproject.toml
 
 clean:  ## remove what was built and cached, and .venv
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info logflume/kafka/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Needs an hour or two and a machine without other work; the servers are those of the tests.

@@ -29,7 +29,7 @@ from logflume.daemon.worker import GC_OBJECTS, POLL_RECORDS
 from logflume.kafka import batches, native
 from logflume.kafka.options import for_consumer
 from logflume.model import HOUR_MS, Batch, PartitionId
-from logflume.records import RecordReader
+from logflume.records import RecordReader, pieces_of
 from logflume.spool.encoders import encoder
 from logflume.spool.spool import CHUNK_MAX_BYTES, Spool
 from tests.stack import Stack
@@ -62,23 +62,26 @@ def measure(stack: Stack, load: Load) -> dict[str, Any]:
     clock = Clock()
     for name, objects in (("by default", 700), ("as logflume sets it", GC_OBJECTS)):
         gc.set_threshold(objects)
-        consumer = _consumer(stack, load, topic)
+        consumer = _consumer(stack)
+        _assign(consumer, load, topic)
         take = partial(consumer.consume, POLL_RECORDS, 0.2)
         for _ in range(POLLS):
             time.sleep(0.2)  # the queue fills: only taking from it is measured
             messages = clock.run(f"python reader: consume(), collector {name}", POLL_RECORDS, take)
             clock.run(f"python reader: letting the messages go, collector {name}", POLL_RECORDS, messages.clear)
         consumer.close()
-    consumer = _consumer(stack, load, topic)
+    consumer = _consumer(stack)
+    _assign(consumer, load, topic)
     for _ in range(POLLS):
         time.sleep(0.2)
         messages = consumer.consume(POLL_RECORDS, 0.2)
         clock.run("python reader: errors, runs and columns", len(messages), partial(_columns, messages))
     consumer.close()
-    consumer = _consumer(stack, load, topic, native.options())
+    consumer = _consumer(stack, native.options())
     queue = native.Queue(consumer)
     for partition in range(load.partitions):
         queue.follow((topic, partition))
+    _assign(consumer, load, topic)
     with tempfile.TemporaryDirectory(prefix="logflume-bench-") as folder:
         path = _Path(clock, topic, Path(folder))
         for _ in range(POLLS):
@@ -95,11 +98,13 @@ def _columns(messages: list[Message]) -> list[Batch]:
     return [batches.batch(part, some) for part, some in batches.groups(messages, one_topic=True)]
 
 
-def _consumer(stack: Stack, load: Load, topic: str, more: Mapping[str, str] | None = None) -> Consumer:
+def _consumer(stack: Stack, more: Mapping[str, str] | None = None) -> Consumer:
     settings: dict[str, str | int | bool] = {"bootstrap.servers": stack.bootstrap, "group.id": "bench", "log_level": 0}
-    consumer = Consumer({**for_consumer(settings), **(more or {}), "enable.partition.eof": False})
+    return Consumer({**for_consumer(settings), **(more or {}), "enable.partition.eof": False})
+
+
+def _assign(consumer: Consumer, load: Load, topic: str) -> None:
     consumer.assign([TopicPartition(topic, p, 0) for p in range(load.partitions)])
-    return consumer
 
 
 def _topic_config(topic: str) -> TopicConfig:
@@ -141,7 +146,7 @@ class _Path:
             ],
         )
         run("hand to the spool", n, lambda: list(map(self._write, found, read, kept)))
-        chunk = b"\n".join(lines.joined or b"\n".join(lines.values) for _, lines in read)
+        chunk = b"\n".join(b"\n".join(lines) for _, lines in read)
         packed = run("gzip", n, lambda: self._pack(chunk))
         run("sha256", n, lambda: hashlib.sha256(packed).digest())
         run("append to the spool's file", n, lambda: self._append(packed))
@@ -149,9 +154,7 @@ class _Path:
     def _write(self, batch: Any, read: Any, kept: Any) -> None:
         _, lines = read
         for keep in kept:
-            pieces = [lines.joined] if isinstance(keep.rows, slice) else [lines.values[i] for i in keep.rows]
-            size = sum(map(len, pieces)) + len(pieces)
-            self._spool.write(self._routers[batch.partition], keep.part, bytes, pieces, len(pieces), size)
+            self._spool.write(self._routers[batch.partition], keep.part, bytes, *pieces_of(batch, lines, keep))
 
     @staticmethod
     def _pack(lines: bytes) -> bytes:

@@ -50,7 +50,8 @@ def _throughput(found: dict[str, Any]) -> str:
             f" | {_ratio(one.get('records_s_ratio'))}"
             f" | {_thousands(one.get('wall_records_s'))} ({_ratio(one.get('wall_records_s_ratio'))})"
             f" | {one['cpu_us']:.2f} ({one['cpu_us_best']:.2f}) | {_ratio(one.get('cpu_us_ratio'))}"
-            f" | {one['cpu_whole_us']:.2f} | {_ratio(one.get('cpu_whole_us_ratio'))} | {one.get('peak_mb', 0):.0f} |"
+            f" | {one['cpu_whole_us']:.2f} | {_ratio(one.get('cpu_whole_us_ratio'))}"
+            f" | {_megabytes(one.get('peak_mb'))} |"
         )
     return "\n".join(lines)
 
@@ -248,6 +249,10 @@ def _first_line(text: str) -> str:
 
 def _thousands(number: float | None) -> str:
     return "–" if number is None else f"{number / 1000:.0f} k" if number >= 10_000 else f"{number:.0f}"
+
+
+def _megabytes(number: float | None) -> str:
+    return f"{number:.0f}" if number else "–"
 
 
 def _ratio(number: float | None) -> str:

@@ -13,7 +13,6 @@ import json
 import math
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from typing import Annotated, Any, cast
@@ -21,7 +20,7 @@ from typing import Annotated, Any, cast
 import msgspec
 
 from logflume.config import TopicConfig
-from logflume.core.router import Rows
+from logflume.core.router import Keep, Rows
 from logflume.model import Batch, Joined, Reason, TimeType
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,14 +31,6 @@ _HANDFUL = 32
 _first, _last = operator.itemgetter(0), operator.itemgetter(-1)
 #: { and }, as bytes give them
 _OPENS, _CLOSES = {0x7B}, {0x7D}
-
-
-@dataclass(slots=True)
-class Lines:
-    """The values of a batch as lines without their newline; ``joined`` holds all of them when none is rejected."""
-
-    values: Sequence[bytes]
-    joined: bytes | None
 
 
 def _join(values: Sequence[bytes | None]) -> Joined | None:
@@ -54,7 +45,10 @@ def _join(values: Sequence[bytes | None]) -> Joined | None:
     if any(map(operator.contains, lines, repeat(_NEWLINE))):
         return None
     # looking at two bytes of each value takes a third of the time of counting all "}\n{"
-    braced = all(lines) and set(map(_first, lines)) == _OPENS and set(map(_last, lines)) == _CLOSES
+    if lines[0][:1] == b"{" and all(lines):
+        braced = set(map(_first, lines)) == _OPENS and set(map(_last, lines)) == _CLOSES
+    else:
+        braced = False
     return Joined(text, len(lines), max(map(len, lines)), braced)
 
 
@@ -98,19 +92,21 @@ class RecordReader:
             self._decoder = msgspec.json.Decoder(msgspec.defstruct("AnyObject", [], gc=False))
         self._unit = topic.timestamp.unit
 
-    def read(self, batch: Batch) -> tuple[Rows, Lines]:
-        """The columns for the core and the lines for the spool; never raises for what a record holds."""
+    def read(self, batch: Batch) -> tuple[Rows, Sequence[bytes]]:
+        """The columns for the core, and the lines for the spool without newlines: ``Joined`` when none is rejected.
+
+        Never raises for what a record holds.
+        """
         joined = _join(batch.values)
         whole = None if joined is None else self._whole(joined, batch.kafka_times, batch.time_types)
         if joined is not None and whole is not None:
             times: Sequence[int] = whole
             rejects: dict[int, Reason] = {}
-            lines = Lines(joined, joined.text)
+            lines: Sequence[bytes] = joined
             size = len(joined.text) + 1
         else:
-            times, rejects, values = self._each(batch)
-            lines = Lines(values, None)
-            size = sum(map(len, values)) + len(values)
+            times, rejects, lines = self._each(batch)
+            size = sum(map(len, lines)) + len(lines)
         rows = Rows(
             offsets=batch.offsets,
             times=times,
@@ -247,6 +243,18 @@ def _json_object(value: bytes) -> dict[str, Any] | Reason:
     except (ValueError, RecursionError):
         return Reason.BAD_JSON
     return body if isinstance(body, dict) else Reason.NOT_OBJECT
+
+
+def pieces_of(batch: Batch, lines: Sequence[bytes], keep: Keep) -> tuple[list[bytes], int, int]:
+    """(pieces, records, bytes with line ends) that ``keep`` picks of a batch; a piece is a line, or all joined."""
+    if isinstance(keep.rows, slice) and isinstance(lines, Joined):
+        return [lines.text], len(lines), len(lines.text) + 1
+    picks = range(len(lines))[keep.rows] if isinstance(keep.rows, slice) else keep.rows
+    if keep.reasons is not None:
+        pieces = [quarantine_line(batch, i, why) for i, why in zip(picks, keep.reasons, strict=True)]
+    else:
+        pieces = [lines[i] for i in picks]
+    return pieces, len(pieces), sum(map(len, pieces)) + len(pieces)
 
 
 def quarantine_line(batch: Batch, i: int, reason: Reason) -> bytes:

@@ -137,7 +137,7 @@ def test_kafka_times_are_taken_as_they_are() -> None:
 def test_lines_are_the_values_byte_for_byte_except_for_white_space_newlines() -> None:
     values: list[bytes | None] = [b'{"ts":1790000000000,  "x":NaN}', b'{\r\n"ts":1790000000000\n}']
     _, lines = RecordReader(topic()).read(batch(values))
-    assert lines.values == [b'{"ts":1790000000000,  "x":NaN}', b'{  "ts":1790000000000 }']
+    assert lines == [b'{"ts":1790000000000,  "x":NaN}', b'{  "ts":1790000000000 }']
 
 
 def test_a_quarantined_record_keeps_everything() -> None:

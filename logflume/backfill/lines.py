@@ -5,21 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from logflume.backfill.model import Span
-from logflume.core.router import Keep, Round, Rows, Rules
-from logflume.model import Batch, Kind
-from logflume.records import Lines, quarantine_line
-
-
-def pieces_of(batch: Batch, lines: Lines, keep: Keep) -> tuple[list[bytes], int, int]:
-    """(pieces, records, bytes with line ends) that ``keep`` picks of a batch; a piece is a line, or all joined."""
-    if isinstance(keep.rows, slice) and lines.joined is not None:
-        return [lines.joined], len(batch.offsets), len(lines.joined) + 1
-    picks = range(len(batch.offsets))[keep.rows] if isinstance(keep.rows, slice) else keep.rows
-    if keep.reasons is not None:
-        pieces = [quarantine_line(batch, i, why) for i, why in zip(picks, keep.reasons, strict=True)]
-    else:
-        pieces = [lines.values[i] for i in picks]
-    return pieces, len(pieces), sum(map(len, pieces)) + len(pieces)
+from logflume.core.router import Round, Rows, Rules
+from logflume.model import Kind
 
 
 def limited(rows: Rows, span: Span | None, rules: Rules, now: int) -> Rows:

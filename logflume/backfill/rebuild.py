@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from logflume.daemon.slot import rules_of
 from logflume.errors import Incomplete, Stopped
 from logflume.kafka.ranges import RangeReader
 from logflume.model import Batch, Kind, Reason
-from logflume.records import Lines, RecordReader, quarantine_line
+from logflume.records import RecordReader, quarantine_line
 from logflume.spool.encoders import encoder
 
 POLL_RECORDS = 20_000
@@ -95,13 +95,13 @@ def _write_lines(job: Job, topic: str, part: Part, partition: int, path: Path, t
         )
 
 
-def _picked(job: Job, batch: Batch, rows: Rows, lines: Lines, part: Part) -> Iterator[tuple[bytes, int]]:
+def _picked(job: Job, batch: Batch, rows: Rows, lines: Sequence[bytes], part: Part) -> Iterator[tuple[bytes, int]]:
     min_time = rules_of(job.settings).min_time_ms
     for i, offset in enumerate(batch.offsets):
         if offset not in part.offsets:
             continue
         if part.kind is not Kind.QUARANTINE:
-            yield lines.values[i], rows.times[i]
+            yield lines[i], rows.times[i]
             continue
         # the rest of the reasons: what the clock was needed for once is told by exclusion
         by_time = Reason.ANCIENT if rows.times[i] < min_time else Reason.FUTURE

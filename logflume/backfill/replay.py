@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from logflume import commit
-from logflume.backfill.lines import limited, pieces_of, within
+from logflume.backfill.lines import limited, within
 from logflume.backfill.model import Job, Manifest, Split
 from logflume.commit import Decision, Owner
 from logflume.core import layout, ledger
@@ -31,7 +31,7 @@ from logflume.kafka.ranges import RangeReader
 from logflume.kafka.topics import Topics
 from logflume.log import get
 from logflume.model import Batch, Kind
-from logflume.records import RecordReader
+from logflume.records import RecordReader, pieces_of
 from logflume.spool.encoders import encoder
 from logflume.spool.spool import Spool, SpoolFile
 from logflume.store import open_store

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -49,7 +49,7 @@ from logflume.errors import Fenced, LedgerError, LogflumeError, Stopped
 from logflume.kafka.consumer import Source
 from logflume.log import get
 from logflume.model import Batch, Kind, PartitionId
-from logflume.records import Lines, RecordReader, quarantine_line
+from logflume.records import RecordReader, pieces_of
 from logflume.spool.encoders import encoder
 from logflume.spool.spool import Spool, SpoolFile
 from logflume.store.base import Store
@@ -117,7 +117,7 @@ class Slot:
         self._extension = layout.extension(config.format, config.compression)
         self._quarantine_extension = layout.extension("json", config.compression)
         self._owner = Owner(tools.owner_name, now_ms, config.hash)
-        self._batch: tuple[Batch, Lines] | None = None
+        self._batch: tuple[Batch, Sequence[bytes]] | None = None
         self._decision: Decision | None = None
         self._closing: dict[int, Future[SpoolFile]] = {}
         self._ask_end_at = 0.0
@@ -273,22 +273,14 @@ class Slot:
         if self._batch is None:
             raise AssertionError("rows are written while their batch is in hand")
         batch, lines = self._batch
-        tools, encode = self._tools, self._encode
-        if isinstance(keep.rows, slice) and lines.joined is not None:
-            count, size, pieces = len(batch.offsets), len(lines.joined) + 1, [lines.joined]
-        else:
-            picks = range(len(batch.offsets))[keep.rows] if isinstance(keep.rows, slice) else keep.rows
-            if keep.reasons is not None:
-                pieces = [quarantine_line(batch, i, why) for i, why in zip(picks, keep.reasons, strict=True)]
-                for why in keep.reasons:
-                    tools.count("records", self.topic, f"quarantine:{why.value}")
-            else:
-                pieces = [lines.values[i] for i in picks]
-            count, size = len(pieces), sum(map(len, pieces)) + len(pieces)
+        tools = self._tools
+        pieces, count, size = pieces_of(batch, lines, keep)
+        for why in keep.reasons or ():
+            tools.count("records", self.topic, f"quarantine:{why.value}")
         if keep.kind is not Kind.QUARANTINE:
             tools.count("records", self.topic, keep.kind.value, count)
         tools.count("bytes", self.topic, keep.kind.value, size)
-        tools.spool.write(self, keep.part, encode, pieces, count, size)
+        tools.spool.write(self, keep.part, self._encode, pieces, count, size)
 
     def _decide(self, action: Decide) -> None:
         tools, decision = self._tools, self._decision

@@ -3,7 +3,7 @@
  * The client stays confluent-kafka's: it makes the connections, joins the group and calls the callbacks. Only the
  * partitions' own queues are led past it, into a queue that is taken from here. All of this is librdkafka's public
  * interface (rdkafka.h: queues, batch consumer, interceptors and plugins); the wheel that brings the library brings
- * no header, so the few declarations stand here. They are part of an ABI that is stable since 0.9.
+ * no header, so the few declarations stand here. They are part of its stable ABI.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -125,8 +125,7 @@ static PyObject *Queue_close(Queue *self, PyObject *unused) {
 
 static void Queue_dealloc(Queue *self) {
     PyTypeObject *type = Py_TYPE(self);
-    if (self->queue)
-        rd_kafka_queue_destroy(self->queue);
+    Py_XDECREF(Queue_close(self, NULL));
     Py_XDECREF(self->client);
     Py_XDECREF(self->make_batch);
     Py_XDECREF(self->make_joined);

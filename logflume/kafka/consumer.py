@@ -163,8 +163,7 @@ class Source:
     def _split(self, messages: list[Message]) -> None:
         if messages:
             for part, records in batches.groups(messages, one_topic=len(self._topics) == 1):
-                if part in self._positions:
-                    self._hand_over(batches.batch(part, records))
+                self._hand_over(batches.batch(part, records))
 
     def _hand_over(self, read: Batch) -> None:
         part = read.topic, read.partition

@@ -209,10 +209,10 @@ class _Sorter:
         reason = rows.rejects.get(0) or self._by_clock(rows.times[0], one.time)
         if reason is None:
             hour = rows.times[0] - rows.times[0] % self._config.window_ms
-            self._pending.setdefault((one.partition, hour), []).append(lines.values[0])
+            self._pending.setdefault((one.partition, hour), []).append(lines[0])
             offsets = self._offsets.setdefault((one.partition, hour), OffsetSet())
             offsets.add_run(one.offset, one.offset + 1)
-            self._bytes += len(lines.values[0])
+            self._bytes += len(lines[0])
             if self._bytes >= BUFFER_BYTES:
                 self._flush()
         return reason

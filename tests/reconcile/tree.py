@@ -88,7 +88,7 @@ class Ingest:
         self._offset = batch.next_offset
         rows, lines = self._reader.read(batch)
         for keep in self.router.route(rows, now=self.now, mono=self.mono):
-            self._keep(keep, batch, lines.values)
+            self._keep(keep, batch, lines)
 
     def _keep(self, keep: Keep, batch: Batch, values: Sequence[bytes]) -> None:
         picks = range(len(values))[keep.rows] if isinstance(keep.rows, slice) else keep.rows

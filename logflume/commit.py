@@ -39,7 +39,7 @@ class LogFacts:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who writes: a name unique to this process and assignment, the clock in ms, and the configuration's hash."""
+    """Who writes: a name unique to this process and claim, the clock in ms, and the configuration's hash."""
 
     name: str
     clock: Callable[[], int]

@@ -65,8 +65,8 @@ class Questions:
 
     def __init__(self, topics: Topics, *, read_committed: bool = True) -> None:
         self._topics = topics
-        self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, Topic]] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._known: dict[str, tuple[float, Topic | LogflumeError]] = {}
         self._starts: Together[TopicPart, int] = Together(topics.each_start_offset)
         self._ends: Together[TopicPart, int] = Together(
             lambda parts: topics.each_end_offset(parts, read_committed=read_committed)
@@ -77,13 +77,20 @@ class Questions:
 
     def topic(self, name: str, since: float) -> Topic:
         """The topic as the brokers knew it after ``since`` (monotonic)."""
-        with self._lock:
+        with self._locks.setdefault(name, threading.Lock()):
             asked, found = self._known.get(name, (-1.0, None))
             if found is None or asked < since:
                 asked = time.monotonic()
-                found = self._topics.topic(name)
+                try:
+                    found = self._topics.topic(name)
+                except LogflumeError as error:
+                    # For all that wait: each asking brokers that are away in its turn, the last of them would be
+                    # taken for a call that hangs.
+                    found = error
                 self._known[name] = (asked, found)
-            return found
+        if isinstance(found, LogflumeError):
+            raise found
+        return found
 
     def confirm(self, topic: str, topic_id: str, since: float) -> None:
         """Raises Stopped when the topic has another id than that of the records that were read (K10)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ from logflume.daemon.questions import Questions
 from logflume.daemon.steps import Steps
 from logflume.errors import Fenced, LedgerError, LogflumeError, Stopped
 from logflume.kafka.consumer import Source
+from logflume.kafka.topics import Topic
 from logflume.log import get
 from logflume.model import Batch, Kind, PartitionId
 from logflume.records import RecordReader, pieces_of
@@ -116,7 +118,7 @@ class Slot:
         self._encode = encoder(config.compression)
         self._extension = layout.extension(config.format, config.compression)
         self._quarantine_extension = layout.extension("json", config.compression)
-        self._owner = Owner(tools.owner_name, now_ms, config.hash)
+        self._owner = self._new_owner()
         self._batch: tuple[Batch, Sequence[bytes]] | None = None
         self._decision: Decision | None = None
         self._closing: dict[int, Future[SpoolFile]] = {}
@@ -237,10 +239,26 @@ class Slot:
         if isinstance(committed, LogflumeError):
             self.handle(Failed(committed, time.monotonic()))
             return
-        owner, config, topic, partition = self._owner, self.config, self.topic, self.partition
+        config, topic, partition = self.config, self.topic, self.partition
+        owner = self._owner = self._new_owner()
+
+        def check_wanted() -> None:
+            if self.machine.life != life:
+                # by now the partition may be another worker's, which would be fenced
+                raise Fenced(f"{self} was given up before it was claimed")
+
+        def facts(known: Topic) -> LogFacts:
+            check_wanted()
+            return LogFacts(
+                start=tools.questions.start(part),
+                end=tools.questions.end(part),
+                committed=None if committed is None else committed[0],
+                partitions=len(known.partitions),
+            )
 
         def call() -> Event:
             try:
+                check_wanted()
                 known = tools.questions.topic(topic, since)
                 pid = PartitionId(topic, known.topic_id, partition)
                 return Claimed(
@@ -249,12 +267,7 @@ class Slot:
                         pid,
                         owner,
                         window_ms=config.window_ms,
-                        ask=lambda: LogFacts(
-                            start=tools.questions.start(part),
-                            end=tools.questions.end(part),
-                            committed=None if committed is None else committed[0],
-                            partitions=len(known.partitions),
-                        ),
+                        ask=lambda: facts(known),
                         latest=config.start == "latest",
                         firsts=tools.firsts,
                     )
@@ -263,6 +276,10 @@ class Slot:
                 return event_of(error)
 
         tools.calls.submit(f"claim {self}", call, lambda event: self._claimed(life, event))
+
+    def _new_owner(self) -> Owner:
+        """One for each claim: a claim that hung would take the next one's entry for its own."""
+        return Owner(f"{self._tools.owner_name}:{uuid.uuid4().hex[:8]}", now_ms, self.config.hash)
 
     def _claimed(self, life: int, event: Event) -> None:
         self._answer(life, event)

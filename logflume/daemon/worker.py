@@ -16,7 +16,6 @@ import signal
 import socket
 import sys
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -149,7 +148,7 @@ class Worker:
                 buffer_bytes=daemon.buffer_bytes,
                 limit_bytes=daemon.spool_bytes // daemon.workers,
             ),
-            owner_name=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+            owner_name=f"{socket.gethostname()}:{os.getpid()}",
             read_committed=read_committed,
             grouped=kafka.assignment == "group",
             decided=self._decided,

@@ -71,26 +71,35 @@ class TopicFollower:
         # was closed in what was read.
         while (now := commit.chains(self._store, self.topic, self.topic_id)) != known:
             known = now
-            for pid, chain in zip(known, self._pool.map(lambda pid: self._advance(pid, fed), known), strict=True):
-                if chain is not None:
-                    self._chains[pid.partition] = chain
+            for pid, (chain, later) in zip(known, self._pool.map(lambda pid: self._look(pid, fed), known), strict=True):
+                if chain is None:
+                    continue
+                self._chains[pid.partition] = chain
+                for head in later:
+                    chain.take(head.entry)
+                    chain.head = head
 
-    def _advance(self, pid: PartitionId, fed: dict[int, list[Head]]) -> _Chain | None:
+    def _look(self, pid: PartitionId, fed: dict[int, list[Head]]) -> tuple[_Chain | None, list[Head]]:
+        """A chain and what was appended to it, for ``refresh`` to take.
+
+        Changes nothing: where one partition's look fails, the others' go on beside the next refresh.
+        """
         own = {head.entry.seq: head for head in fed.get(pid.partition, ())}
         chain = self._chains.get(pid.partition)
         if chain is None:
-            head = own[max(own)] if own else commit.read_head(self._store, pid)
-            if head is None:
-                return None
-            chain = self._load(pid, head)
+            newest = own[max(own)] if own else commit.read_head(self._store, pid)
+            if newest is None:
+                return None, []
+            chain = self._load(pid, newest)
+        head, later = chain.head, list[Head]()
         while True:
-            after = own.get(chain.head.entry.seq + 1)
-            if after is None or after.entry.prev != chain.head.sha256:
-                after = None if own and chain.head.entry.seq >= max(own) else commit.next_entry(self._store, chain.head)
+            after = own.get(head.entry.seq + 1)
+            if after is None or after.entry.prev != head.sha256:
+                after = None if own and head.entry.seq >= max(own) else commit.next_entry(self._store, head)
             if after is None:
-                return chain
-            chain.take(after.entry)
-            chain.head = after
+                return chain, later
+            later.append(after)
+            head = after
 
     def _load(self, pid: PartitionId, head: Head) -> _Chain:
         """A chain with what hours that are not finished need of it."""

@@ -215,6 +215,8 @@ class Source:
         here = TopicPartition(topic, partition, offset, leader_epoch=leader_epoch)
         try:
             if part in self._assigned:
+                # What stop() avoids may happen here: where the callback of a rebalance waits in the queue, this counts
+                # as its answer, and the next owner may claim while ours still decides. The ledger fences one of them.
                 self._forget([part])
                 self._client.incremental_unassign([here])
             self._follow([part])

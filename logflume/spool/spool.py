@@ -110,7 +110,9 @@ class Spool:
             self._flush(part)
 
     def close(self, owner: object, serial: int) -> Future[SpoolFile]:
-        """Finish a part; the future gives the file, or raises Refused when the disk did not take it."""
+        """Finish a part; the future gives the file, or raises Refused when the disk did not take it, LogflumeError
+        when its lines could not be compressed.
+        """
         part = self._parts[owner, serial]
         closing: Future[SpoolFile] = Future()
         self._flush(part, closing)
@@ -180,6 +182,9 @@ class Spool:
                 file.write(data)
         except OSError as error:
             part.error = Refused(f"the spool cannot be written: {error.strerror} ({part.path})")
+            return
+        except Exception as error:
+            part.error = LogflumeError(f"a part cannot be spooled: {type(error).__name__}: {error} ({part.path})")
             return
         part.digest.update(data)  # type: ignore[attr-defined]  # hashlib has no public type for it
         part.size += len(data)

@@ -110,3 +110,26 @@ def test_a_topic_that_was_created_anew_is_found_by_whoever_begins_after_it() -> 
     topics.topic_id = "two"
     with pytest.raises(Stopped, match="re-created"):
         questions.confirm("app", "one", time.monotonic())
+
+
+def test_brokers_that_do_not_answer_are_asked_once_for_all_that_wait() -> None:
+    """Each asking in its turn, the last of a dozen was taken for a call that hangs, and its worker killed."""
+
+    class Away(Counted):
+        def topic(self, name: str) -> Topic:
+            self.described += 1
+            time.sleep(0.1)
+            raise Unreachable(f"{name}: no answer")
+
+    topics = Away()
+    questions = Questions(topics)  # type: ignore[arg-type]
+    began = time.monotonic()
+    with ThreadPoolExecutor(16) as pool:
+        waiting = [pool.submit(questions.topic, "app", began) for _ in range(16)]
+    for one in waiting:
+        with pytest.raises(Unreachable, match="no answer"):
+            one.result()
+    assert topics.described == 1
+    with pytest.raises(Unreachable, match="no answer"):
+        questions.topic("app", time.monotonic())
+    assert topics.described == 2

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from logflume.errors import Unreachable
 from logflume.finish.follow import TopicFollower
 from logflume.reconcile.look import Counted
+from logflume.store.base import FileStatus
 from tests.reconcile.tree import TOPIC, TOPIC_ID, Tree
 
 
@@ -41,3 +44,40 @@ def test_a_known_entry_that_is_not_the_newest_is_followed_from(tmp_path: Path) -
         assert follower.heads()[0] == early
         follower.refresh()
         assert follower.heads()[0] == newest
+
+
+def test_a_look_that_outlives_a_failed_refresh_takes_nothing_twice(tmp_path: Path) -> None:
+    """One chain's look failed and another's hung: when its answer came, its part was planned twice."""
+    tree = Tree(tmp_path).fill(2, finish=False)
+    hung, go, ended = threading.Event(), threading.Event(), threading.Event()
+
+    class Troubled(Counted):
+        def stat(self, path: str) -> FileStatus | None:
+            if not go.is_set() and not hung.is_set():
+                if "/p00000/" in path:
+                    raise Unreachable("stat: connection reset")
+                hung.set()
+                assert go.wait(30)
+                try:
+                    return super().stat(path)
+                finally:
+                    ended.set()
+            return super().stat(path)
+
+    with ThreadPoolExecutor(4) as pool:
+        follower = TopicFollower(tree.store, TOPIC, TOPIC_ID, tree.topic, pool)
+        follower.refresh()
+        for ingest in tree.ingests:
+            ingest.feed([ingest.now + 1])
+            ingest.decide(everything=True)
+        follower._store = Troubled(tree.store)
+        while not hung.is_set():
+            with pytest.raises(Unreachable, match="reset"):
+                follower.refresh()
+        follower.refresh()
+        go.set()
+        assert ended.wait(30)
+    again = TopicFollower(tree.store, TOPIC, TOPIC_ID, tree.topic, pool := ThreadPoolExecutor(2))
+    with pool:
+        again.refresh()
+    assert follower._chains == again._chains

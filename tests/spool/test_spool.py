@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from logflume.errors import Refused
+from logflume.errors import LogflumeError, Refused
 from logflume.spool.encoders import encoder
 from logflume.spool.spool import CHUNK_MAX_BYTES, Spool
 
@@ -140,3 +140,19 @@ def test_a_disk_that_refuses_is_an_error_of_the_part_and_of_its_owner(tmp_path: 
     with pytest.raises(Refused, match="spool cannot be written"):
         closing.result(timeout=30)
     assert [found for found, _ in spool.broken()] == [owner]
+
+
+def test_lines_that_cannot_be_compressed_are_an_error_of_the_part(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    """In a pool's thread nobody hears of it: the decision waited until its worker was killed."""
+    spool = Spool(tmp_path / "w", pool, buffer_bytes=8 << 20, limit_bytes=1 << 40)
+    owner = object()
+
+    def no_memory(_: bytes) -> bytes:
+        raise MemoryError
+
+    spool.write(owner, 1, no_memory, [b"x"], 1, 2)
+    with pytest.raises(LogflumeError, match="cannot be spooled: MemoryError"):
+        spool.close(owner, 1).result(timeout=30)
+    assert [found for found, _ in spool.broken()] == [owner]
+    spool.remove_all(owner)
+    assert (spool.disk_bytes, spool.buffered_bytes) == (0, 0)

@@ -184,6 +184,7 @@ class Spool:
             part.error = Refused(f"the spool cannot be written: {error.strerror} ({part.path})")
             return
         except Exception as error:
+            # MemoryError, or the encoder's own: nobody asks a thread of the pool what it raised
             part.error = LogflumeError(f"a part cannot be spooled: {type(error).__name__}: {error} ({part.path})")
             return
         part.digest.update(data)  # type: ignore[attr-defined]  # hashlib has no public type for it

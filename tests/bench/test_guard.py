@@ -10,6 +10,7 @@ import pytest
 
 from bench import throughput
 from bench.topic import Load
+from logflume.kafka import native
 from tests.stack import Stack
 from tests.stack.kafka import delete_topics
 
@@ -20,6 +21,7 @@ PAIRS = 3
 MORE_PAIRS = 3
 
 
+@pytest.mark.skipif(bool(native.MISSING), reason=f"recorded with the reader in C: {native.MISSING}")
 @pytest.mark.slow
 @pytest.mark.servers
 def test_a_record_costs_no_more_cpu_beside_a_bare_consumer_than_was_recorded(

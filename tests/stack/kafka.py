@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from tests.stack.jars import java
@@ -202,12 +202,23 @@ def create_topic(
     `retention.ms` is -1 unless given: event times in the past are retention times too, and the
     broker would drop such segments within seconds. Raises KafkaException or TimeoutError.
     """
-    client = admin(bootstrap)
     settings = {"retention.ms": "-1", **(config or {})}
-    client.create_topics(
-        [NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=settings)],
-        operation_timeout=ADMIN_TIMEOUT_S,
-    )[name].result(ADMIN_TIMEOUT_S)
+    wanted = NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=settings)
+    for attempt in range(3):
+        # A broker that was paused knows no controller for a moment; a client that asks in it waits for one in vain, and
+        # the next one finds it (seen once, at a load of 15).
+        client = admin(bootstrap)
+        try:
+            client.create_topics([wanted], operation_timeout=ADMIN_TIMEOUT_S)[name].result(ADMIN_TIMEOUT_S)
+            break
+        except TimeoutError:
+            if attempt == 2:
+                raise
+        except KafkaException as failure:
+            # made by the attempt before, whose answer did not come
+            if attempt == 0 or failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+            break
     deadline = time.monotonic() + ADMIN_TIMEOUT_S
     while True:
         found = client.list_topics(timeout=ADMIN_TIMEOUT_S).topics.get(name)

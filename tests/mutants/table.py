@@ -301,4 +301,40 @@ CORE_RULES = [
     ),
 ]
 
-MUTANTS = [*KNOWN, *PROTOCOL, *FINISH, *CORE_RULES]
+THREADS = [
+    Mutant(
+        "settled before its last chunk",
+        "a part's file has every line of it",
+        "spool/spool.py",
+        "        with self._lock:\n            # Together with the last chunk:",
+        "        part.closing = closing or part.closing\n"
+        "        with self._lock:\n            # Together with the last chunk:",
+        "tests/spool/test_spool.py",
+    ),
+    Mutant(
+        "a spool's file believed",
+        "what was uploaded is as long as what was written",
+        "commit.py",
+        "    if length != file.size:\n",
+        "    if False:\n",
+        "tests/reconcile/test_repair.py",
+    ),
+    Mutant(
+        "a look that takes",
+        "an hour has each part once, whatever of a look failed",
+        "finish/follow.py",
+        "            later.append(after)\n",
+        "            chain.take(after.entry)\n            chain.head = after\n",
+        "tests/finish/test_follow.py",
+    ),
+    Mutant(
+        "a revoked partition claimed",
+        "who gave a partition up fences nobody",
+        "daemon/slot.py",
+        "            if self.machine.life != life:\n                # by now",
+        "            if False:\n                # by now",
+        "tests/daemon/test_slot.py",
+    ),
+]
+
+MUTANTS = [*KNOWN, *PROTOCOL, *FINISH, *CORE_RULES, *THREADS]

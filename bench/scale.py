@@ -26,12 +26,14 @@ SIZE = 220
 STARTS = 3
 JMX_S = 11.0
 ROLL_EVERY = "2m"
+#: real time of an hour of event time
+HOUR_S = 300.0
 #: records for a partition at once, as a producer's own batches are: one by one they are as many requests to the broker
 RUN = 30
 
 
 class Spread(threading.Thread):
-    """Sends ``rate`` records a second; they go round ``hours`` hours, so that all of them stay open."""
+    """Sends ``rate`` records a second; they go round ``hours`` hours, which move on by one every ``HOUR_S``."""
 
     def __init__(self, bootstrap: str, topic: str, partitions: int, hours: int, rate: int) -> None:
         super().__init__(daemon=True)
@@ -45,9 +47,11 @@ class Spread(threading.Thread):
         began, sent = time.time(), 0
         self.sent = 0
         while not self.end:
-            due = int((time.time() - began) * self._rate)
+            passed = time.time() - began
+            due = int(passed * self._rate)
+            start_ms = BASE_MS + int(passed / HOUR_S) * HOUR_MS
             for i in range(sent, due):
-                time_ms = BASE_MS + i % self._hours * HOUR_MS + i % HOUR_MS
+                time_ms = start_ms + i % self._hours * HOUR_MS + i % HOUR_MS
                 made = b'{"ts":%d' % time_ms + tails[i % 5000]
                 send(self._producer, self._topic, made, i // RUN % self._partitions, time_ms)
             self.sent = sent = max(sent, due)
@@ -136,12 +140,12 @@ def _calls(stack: Stack) -> dict[str, int]:
 
 
 def _under_way(stack: Stack, found: dict[str, Any], minutes: float, save: Callable[[], None]) -> None:
-    """Memory over time with all parts open, then a stop that uploads them, and one more start."""
+    """Memory over time with all parts open while hours end, then a stop that uploads them, and one more start."""
     partitions, hours = found["partitions"], found["open_hours"]
     topic = create_topic(stack.bootstrap, f"bench-scale-{time.time_ns()}", partitions)
     feed = Spread(stack.bootstrap, topic, partitions, hours, found["rate"])
-    # no hour closes; parts roll, so that uploads and decisions of all partitions are in the picture
-    settings = topic_settings(topic, lateness=f"{hours + 1}h", roll_every=ROLL_EVERY, idle_grace="1h")
+    # An hour closes soon after the feed has moved on: what is remembered of it until then is in the picture, and goes.
+    settings = topic_settings(topic, lateness=f"{(hours - 1) * 60 + 1}m", roll_every=ROLL_EVERY, idle_grace="1h")
     try:
         with place(stack) as here:
             # a stop uploads every open part: on the default deadline it would be cut short
@@ -153,6 +157,7 @@ def _under_way(stack: Stack, found: dict[str, Any], minutes: float, save: Callab
                 feed.end = True
                 feed.join()
                 found["worker_mb"] = _settled(found["memory"], partitions * hours)
+                found["hours_finished"] = daemon.logged().count("hour finished")
                 found["stop_s"] = round(daemon.stop(1300), 1)
                 daemon.log.unlink()
                 found["again"] = _started(daemon, partitions)
@@ -165,7 +170,9 @@ def _under_way(stack: Stack, found: dict[str, Any], minutes: float, save: Callab
 
 
 def _settled(memory: list[dict[str, float]], parts: int) -> dict[str, Any]:
-    """The worker's memory once nearly all parts are open: the first minute, the last one, and the peak of all."""
+    """The worker's memory once nearly all parts are open: the first minute, the last one, the peak of all, and the mean
+    of each hour of event time.
+    """
     there = [one for one in memory if one["open_parts"] >= parts * 0.9]
     minute = max(1, int(60 / SAMPLE_S))
 
@@ -177,6 +184,10 @@ def _settled(memory: list[dict[str, float]], parts: int) -> dict[str, Any]:
         "first_minute": mean(there[:minute]),
         "last_minute": mean(there[-minute:]),
         "peak": max((one["worker_mb"] for one in memory), default=None),
+        "by_hour": [
+            mean([one for one in memory if one["at_s"] // HOUR_S == hour])
+            for hour in range(int(memory[-1]["at_s"] // HOUR_S) if memory else 0)
+        ],
     }
 
 

@@ -200,7 +200,9 @@ def _scale(found: dict[str, Any]) -> str:
                 "worker MB with all parts open: mean of the first minute, of the last one, peak of all",
                 [str(memory[name]) for name in ("first_minute", "last_minute", "peak")],
             ),
+            ("mean of each hour of event time", [str(mb) for mb in memory["by_hour"]]),
             ("minutes of that", [f"{found['memory'][-1]['at_s'] / 60:.1f}"]),
+            ("hours finished meanwhile", [str(found["hours_finished"])]),
         ]
     if "stop_s" in found:
         rows.append(("stop, everything decided, s", [str(found["stop_s"])]))

@@ -3,17 +3,18 @@
 A replay ends, so somebody has to close its last hours: each partition gets one entry with a closing of reason
 ``backfill`` up to the end of the last hour of any of them. An hour that this closes and that might have had
 records behind the range is never called complete (``Blind``): but for partitions whose range ends where the log
-did, silent for as long as a daemon would have asked for. The steps follow from the chains alone, and
-may be repeated, by several at once.
+still does, silent for as long as a daemon would have asked for. The steps may be repeated, by several at once.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from logflume import commit
+from logflume.backfill.engine import DEADLINES
 from logflume.backfill.model import Job, Plan, Split
 from logflume.backfill.replay import Tell, at_end
 from logflume.core import ledger
@@ -22,6 +23,7 @@ from logflume.daemon.slot import now_ms
 from logflume.errors import Fenced, Stopped
 from logflume.finish import run
 from logflume.finish.follow import TopicFollower
+from logflume.kafka.topics import Topics
 from logflume.store.base import Store
 
 CLOSING = "backfill"
@@ -29,6 +31,8 @@ THREADS = 8
 HOURS_AT_ONCE = 64
 #: another run may append the same closing at the same time
 TRIES = 5
+#: between two questions whether the log goes on
+ASK_END_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,51 @@ class Hours:
 
 
 def close_all(store: Store, job: Job, plan: Plan) -> None:
-    """The final closing of every partition. Raises Stopped where a split is not at its end."""
+    """The final closing of every partition. Raises Stopped where a split is not at its end, and where it would have
+    to wait too long for a silent log.
+    """
     heads = [_head(store, split) for split in plan.splits]
     until = _until(heads, plan)
     if until is None:
         return
+    asked = [split for split, head in zip(plan.splits, heads, strict=True) if _rests_on_silence(head, split, until)]
+    silent = _silent(job, plan, asked)
+    splits = [split if split.pid.partition in silent else replace(split, idle_until=None) for split in plan.splits]
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(lambda split: _close(store, job, split, until), plan.splits))
+        list(pool.map(lambda split: _close(store, job, split, until), splits))
+
+
+def _rests_on_silence(head: Head, split: Split, until: int) -> bool:
+    """Whether some hour before ``until`` can be vouched for by the silence of the log only."""
+    frontier = head.state.frontier
+    return split.idle_until is not None and (frontier is None or frontier < min(split.idle_until, until))
+
+
+def _silent(job: Job, plan: Plan, splits: Sequence[Split]) -> set[int]:
+    """Which partitions' logs still end where the plan found their end, and were silent for ``idle_grace``: by the Kafka
+    times of their records, or since the plan. Waits for the latter.
+    """
+    topics = Topics(job.config.kafka.options)
+    grace_ms = job.settings.idle_grace_ms
+    # the pool would kill a process that says nothing for longer
+    longest_ms = (DEADLINES - 1) * job.config.daemon.call_deadline_ms
+    limits = {(plan.topic, split.pid.partition): split.limit for split in splits}
+    while limits:
+        now = now_ms()
+        left_ms = plan.made_ms + grace_ms - now
+        # an open transaction hides what is behind it (K13), so its records count, too
+        ends = topics.end_offsets(limits, read_committed=False)
+        limits = {part: limit for part, limit in limits.items() if ends[part] == limit}
+        recent = topics.offsets_for_time(limits, now - grace_ms)
+        if left_ms <= 0 or all(offset is None for offset in recent.values()):
+            break
+        if left_ms > longest_ms:
+            raise Stopped(
+                f"topic {plan.topic}: its last hours can be closed if the log stays silent for idle_grace",
+                hint=f"run the same command again in {left_ms // 1000 + 1} s",
+            )
+        time.sleep(min(left_ms / 1000, ASK_END_S))
+    return {number for _, number in limits}
 
 
 def _head(store: Store, split: Split) -> Head:

@@ -17,14 +17,11 @@ from logflume.compact import record as records
 from logflume.compact.record import Place, Record, Spot
 from logflume.core import layout
 from logflume.core.ledger import Part
-from logflume.errors import LedgerError, Missing
+from logflume.errors import LedgerError, Missing, StoreError
 from logflume.finish import plan as plans
 from logflume.finish.plan import File, Plan
-from logflume.log import get
 from logflume.model import Kind, OffsetSet
-from logflume.store.base import Store
-
-log = get(__name__)
+from logflume.store.base import FileStatus, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +44,8 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class Mend:
     """A file that has to be made again: ``parts`` in their order, ``bad`` the places of those that are not intact in
-    what is there, which has ``length`` bytes (None: nothing is there). ``plan`` is what the hour was merged by, or
-    will be, with the check sums that hold now.
+    what is there, which has ``length`` bytes (None: nothing is there); none are bad in a file that is whole. ``plan``
+    is what the hour was merged by, or will be, with the check sums that hold now.
     """
 
     topic: str
@@ -71,11 +68,14 @@ class Mend:
 @dataclass(frozen=True, slots=True)
 class Found:
     """``mends``: files to be made again. ``plans``: of hours whose marker a repair, or a finisher, that died has left
-    to be put, or that has check sums from before a repair.
+    to be put, or that has check sums from before a repair. ``whole``: files that are right, and of which a repair that
+    died has left uploads. ``skipped``: what was not looked at, since a compaction of it is not done.
     """
 
     mends: tuple[Mend, ...]
     plans: tuple[Plan, ...]
+    whole: tuple[Mend, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 def partition_of(part: Part) -> int:
@@ -102,7 +102,20 @@ def find(store: Store, job: Job, topic_id: str, wanted: Wanted) -> Found:
     for part in decided:
         if part.kind is not Kind.HOUR and not compacted.takes(part):
             found += _alone(store, wanted.topic, topic_id, window_ms, part)
-    return Found((*found, *compacted.bad()), tuple(left))
+    found += compacted.look()
+    stems = {status.name[: len(layout.repaired_name(""))] for status in uploads_of(store, wanted.topic, topic_id)}
+    return Found(
+        tuple(mend for mend in found if mend.bad),
+        tuple(left),
+        tuple(mend for mend in found if not mend.bad and layout.repaired_name(mend.path) in stems),
+        tuple(compacted.skipped),
+    )
+
+
+def uploads_of(store: Store, topic: str, topic_id: str) -> list[FileStatus]:
+    """What repairs have uploaded and not put in its place."""
+    found = store.list(f"{store.root}/{layout.topic_directory(topic, topic_id)}/tmp")
+    return [status for status in found if status.name.startswith(layout.REPAIRED)]
 
 
 class Compacted:
@@ -113,7 +126,8 @@ class Compacted:
         self.amended = amended
         self._hours = {place: records.hours(store, topic, topic_id, place) for place in Place}
         self._records: dict[Spot, Record | None] = {}
-        self._files: dict[str, File] = {}
+        self._files: dict[str, tuple[Record, File]] = {}
+        self.skipped: list[str] = []
 
     def under_way(self, hour: int, there: dict[str, int]) -> bool:
         """Whether an hour without marker is in the hands of a compaction, its files ``there`` not all made yet."""
@@ -133,26 +147,35 @@ class Compacted:
         if spot not in self._records:
             self._records[spot] = records.newest(self._store, spot)
         record = self._records[spot]
-        for file in record.files if record is not None else ():
+        if record is None:
+            return False
+        for file in record.files:
             if any(one.path == part.path for one in file.parts):
-                self._files[f"{spot.directory}/{file.name}"] = file
+                self._files[f"{spot.directory}/{file.name}"] = record, file
                 return True
         return False
 
-    def bad(self) -> list[Mend]:
-        """Files of compactions that are not right. One that is not there while its sources are is not made yet."""
+    def look(self) -> list[Mend]:
+        """At files of compactions. One that is not there while its sources are is not made yet."""
         found = []
-        for path, file in self._files.items():
+        for path, (record, file) in self._files.items():
             parts = tuple(amend.apply(file.parts, self.amended))
-            bad, length = _bad(self._store, path, parts)
-            directory = path.rsplit("/", 1)[0]
-            names = {status.name for status in self._store.list(f"{self._store.root}/{directory}")} if bad else set()
-            own = {part.path.rsplit("/", 1)[1].removeprefix("_") for part in parts}
-            if bad and names & own:
-                log.warning("a compaction is not done: run 'logflume reconcile --repair', then this again", path=path)
-            elif bad:
+            bad, length = bad_parts(self._store, path, parts)
+            if bad and self._is_to_be_made(record, file, length):
+                self.skipped.append(path)
+            else:
                 found.append(Mend(self._topic, self._topic_id, self._window_ms, path, parts, bad, length))
         return found
+
+    def _is_to_be_made(self, record: Record, file: File, length: int | None) -> bool:
+        """By the compaction: beside a source that is still to be seen, ours would show its records twice."""
+        made = next((made for made in record.made if made.name == file.name), None)
+        # a copy is shown at once; what is there of one is no half of it
+        if made is None or length == made.size or (record.copy and length is not None):
+            return False
+        names = {status.name for status in self._store.list(f"{self._store.root}/{record.spot.directory}")}
+        hidden = {layout.replaced_name(record.number, source.name) for source in made.sources}
+        return hidden <= names or any(source.name in names for source in made.sources)
 
 
 def _decided(store: Store, wanted: Wanted, topic_id: str) -> list[Part]:
@@ -181,12 +204,12 @@ def _hour(
     parts: Sequence[Part],
     compacted: Compacted,
 ) -> tuple[list[Mend], Plan | None]:
-    """What is to be mended of an hour, and its plan if its marker is to be put (anew)."""
+    """The files of an hour as they are, and its plan if its marker is to be put (anew)."""
     directory = layout.hour_path(wanted.topic, hour, window_ms)
     there = {status.name: status.length for status in store.list(f"{store.root}/{directory}")}
     marker = next((name for name in (layout.SUCCESS, layout.INCOMPLETE) if name in there), None)
     if marker is None and compacted.under_way(hour, there):
-        log.warning("a compaction is not done: run 'logflume reconcile --repair', then this again", path=directory)
+        compacted.skipped.append(directory)
         return [], None
     plan_path = layout.plan_path(wanted.topic, topic_id, hour, window_ms)
     said = _read_plan(store, plan_path if marker is None else f"{directory}/{marker}")
@@ -198,8 +221,8 @@ def _hour(
         if not any(wanted.has(part) for part in file.parts):
             continue
         for path, held in _pieces(directory, file, there, merged=marker is not None):
-            bad, length = _bad(store, path, held)
-            if bad and not (len(held) == 1 and _in_tmp(store, held[0])):
+            bad, length = bad_parts(store, path, held)
+            if not (bad and len(held) == 1 and _in_tmp(store, held[0])):
                 found.append(Mend(wanted.topic, topic_id, window_ms, path, tuple(held), bad, length, plan))
     left = plan.reveal != plans.OPERATOR and (marker is None or plan != said)
     return found, plan if left else None
@@ -235,20 +258,21 @@ def _alone(store: Store, topic: str, topic_id: str, window_ms: int, part: Part) 
     paths = [part.path]
     if part.kind is not Kind.HOUR and name.startswith("_"):
         paths.append(f"{directory}/{name[1:]}")
-    looks = {path: _bad(store, path, [part]) for path in paths}
-    if not all(bad for bad, _ in looks.values()) or _in_tmp(store, part):
+    looks = {path: bad_parts(store, path, [part]) for path in paths}
+    whole = [path for path, (bad, _) in looks.items() if not bad]
+    if not whole and _in_tmp(store, part):
         return []
     shown = [path for path, (_, length) in looks.items() if length is not None]
-    path = (shown or paths)[0]
-    return [Mend(topic, topic_id, window_ms, path, (part,), (0,), looks[path][1])]
+    path = (whole or shown or paths)[0]
+    return [Mend(topic, topic_id, window_ms, path, (part,), *looks[path])]
 
 
 def _in_tmp(store: Store, part: Part) -> bool:
     """Decided, and still to be published: that is for the owner, or reconcile --repair."""
-    return store.stat(f"{store.root}/{part.path}") is None and not _bad(store, part.tmp, [part])[0]
+    return store.stat(f"{store.root}/{part.path}") is None and not bad_parts(store, part.tmp, [part])[0]
 
 
-def _bad(store: Store, path: str, parts: Sequence[Part]) -> tuple[tuple[int, ...], int | None]:
+def bad_parts(store: Store, path: str, parts: Sequence[Part]) -> tuple[tuple[int, ...], int | None]:
     """Places of the parts that this file does not hold as they were decided, and its length (None: not there)."""
     everything = tuple(range(len(parts)))
     status = store.stat(f"{store.root}/{path}")
@@ -262,6 +286,9 @@ def _bad(store: Store, path: str, parts: Sequence[Part]) -> tuple[tuple[int, ...
             at += part.size
     except Missing:
         return everything, None
+    except StoreError:
+        # such as a block of which no replica is left: the file cannot be read, and another one is made
+        return everything, status.length
     # bytes behind the last part: its own are right, and the file is not
     return (tuple(bad) if status.length == at else tuple(bad) or (len(parts) - 1,)), status.length
 

@@ -42,8 +42,8 @@ class Split:
 
     Where the log has not closed the span's last hour by ``end``, reading goes on until it has, or to ``limit``.
     ``whole_from``: hours that start at or after this have no record below ``start``; None: that is not known.
-    ``idle_until``: ``limit`` was the end of the log, silent for long enough that a daemon would have closed the
-    hours that end at or before this.
+    ``idle_until``: where ``limit`` was the end of a silent log, a daemon would have closed the hours that end at or
+    before this. The plan cannot know whether it is silent: ``close_all`` asks.
     """
 
     pid: PartitionId

@@ -2,7 +2,9 @@
 
 By time: every accepted record's event time is at most ``max_future`` after its Kafka time (with the event time in
 a field; otherwise they are the same). So nothing before the first offset with a Kafka time of ``since − max_future``
-belongs to an hour of the span, however disordered the log is. The end has no such law: an hour is closed by
+belongs to an hour of the span, however disordered the log is. What retention has removed cannot be looked up: a
+first record from before that says nothing of it, if it is out of order. So the look-up is for ``lateness`` earlier,
+the disorder that a ledger's beginning reckons with, too. The end has no such law: an hour is closed by
 event times. So the range goes on for ``lateness`` and the margin, to have late records, too, and from there to the
 record that closes the last hour, or to the end of the log. (Look-ups by time find transaction markers as well,
 which have the broker's time: with records of the past they would end a range much too early.)
@@ -38,7 +40,7 @@ class Facts:
 def times_of(span: Span, settings: TopicConfig, margin_ms: int) -> tuple[int, int]:
     """(begin_ms, end_ms) to look up for a span."""
     ahead_ms = settings.max_future_ms if settings.timestamp.source == "field" else 0
-    return max(0, span.since - ahead_ms), span.until + settings.lateness_ms + margin_ms
+    return max(0, span.since - ahead_ms - settings.lateness_ms), span.until + settings.lateness_ms + margin_ms
 
 
 def facts_of(topics: Topics, request: Request, settings: TopicConfig, *, read_committed: bool, now_ms: int) -> Facts:

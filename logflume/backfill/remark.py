@@ -50,6 +50,11 @@ def finish(store: Store, plan: Plan) -> bool:
         return False
 
 
+def is_marked(store: Store, plan: Plan) -> bool:
+    """Whether the hour's marker says what holds now. An hour that an operator has shown is a finisher's to mark."""
+    return plan.reveal == plans.OPERATOR or _read(store, f"{store.root}/{plan.directory}/{plan.marker}") == plan
+
+
 def _read(store: Store, path: str) -> Plan | None:
     try:
         return plans.decode(store.read(path))

@@ -3,7 +3,7 @@
 R1 rebuild the bad parts from Kafka, copy the intact ones, upload the whole file under a new name in tmp. R2 where a
 check sum is another now, write that down (``amend``), and put the hour's plan with the check sums that hold now. R3
 remove what is in the file's place, and publish. R4 where the hour's marker does not say what holds now, or there is
-none, finish the hour by its plan (``remark``).
+none, finish the hour by its plan (``remark``). R5 remove what runs that died have uploaded for files that are whole.
 
 A marker stays in its place until R4: it says what is to be there, so it leads every run to the whole file that R1 has
 uploaded, also when intact parts of it are not in Kafka any more. Every step may be repeated, and what is left of
@@ -22,10 +22,10 @@ from pathlib import Path
 
 from logflume.backfill import amend
 from logflume.backfill.engine import LocalPool
-from logflume.backfill.look import Found, Mend, Wanted, digest_of, find, partition_of
+from logflume.backfill.look import Found, Mend, Wanted, bad_parts, find, partition_of, uploads_of
 from logflume.backfill.model import Job
 from logflume.backfill.rebuild import rebuild
-from logflume.backfill.remark import finish, put_plan, remark
+from logflume.backfill.remark import finish, is_marked, put_plan, remark
 from logflume.backfill.replay import Tell, open_root
 from logflume.core import layout
 from logflume.core.ledger import Part
@@ -35,6 +35,7 @@ from logflume.errors import Exists, Incomplete, LogflumeError, Missing, Refused,
 from logflume.finish import plan as plans
 from logflume.finish.follow import TopicFollower
 from logflume.finish.plan import Plan
+from logflume.finish.run import marked as has_marker
 from logflume.kafka.topics import Topics
 from logflume.log import get
 from logflume.model import Kind
@@ -146,29 +147,22 @@ def _place(store: Store, mend: Mend, tmp: str, size: int) -> None:
 
 def _whole(store: Store, job: Job, mend: Mend, folder: Path, tell: Tell) -> tuple[str, Sequence[Part]]:
     """The whole file in tmp, and its parts as they are now."""
-    directory = f"{store.root}/{layout.topic_directory(mend.topic, mend.topic_id)}/tmp"
-    found = _uploaded(store, directory, layout.repaired_name(mend.path), mend.parts)
+    found = _uploaded(store, mend)
     if found is not None:
         return found, mend.parts
     whole = folder / "whole"
     parts = _assemble(store, job, mend, folder, whole, tell)
-    tmp = f"{directory}/{layout.repaired_name(mend.path, uuid.uuid4().hex)}"
+    directory = layout.topic_directory(mend.topic, mend.topic_id)
+    tmp = f"{store.root}/{directory}/tmp/{layout.repaired_name(mend.path, uuid.uuid4().hex)}"
     store.upload(whole, tmp)
     return tmp, parts
 
 
-def _uploaded(store: Store, directory: str, stem: str, parts: Sequence[Part]) -> str | None:
+def _uploaded(store: Store, mend: Mend) -> str | None:
     """A whole file that an earlier run has uploaded."""
-    size = sum(part.size for part in parts)
-    for status in store.list(directory):
-        if not status.name.startswith(stem):
-            continue
-        at = 0
-        good = status.length == size
-        for part in parts if good else ():
-            good = good and digest_of(store, status.path, at, part.size) == part.sha256
-            at += part.size
-        if good:
+    for status in uploads_of(store, mend.topic, mend.topic_id):
+        path = status.path.removeprefix(f"{store.root}/")
+        if status.name.startswith(layout.repaired_name(mend.path)) and not bad_parts(store, path, mend.parts)[0]:
             return status.path
     return None
 
@@ -237,33 +231,54 @@ def _due(store: Store, job: Job, topic: str, topic_id: str) -> list[Plan]:
 @dataclass(frozen=True, slots=True)
 class Finish:
     """Hours in which parts were mended; those that are due and not marked yet are finished. ``plans``: of hours
-    that only lack their (new) marker.
+    that lack their (new) marker, or whose files were mended. ``files``: what was mended, or is whole and has uploads.
     """
 
     topic: str
     topic_id: str
     hours: tuple[int, ...]
     plans: tuple[Plan, ...]
+    files: tuple[Mend, ...]
 
 
-def finish_hours(job: Job, wanted: Finish, _tell: Tell) -> int:
-    """Returns how many hours got their marker."""
+def finish_hours(job: Job, wanted: Finish, tell: Tell) -> tuple[int, tuple[str, ...]]:
+    """Returns how many hours got their marker, and the hours that are still without it."""
     store = open_root(job)
     try:
+        amended = amend.read(store, wanted.topic, wanted.topic_id)
         due = _due(store, job, wanted.topic, wanted.topic_id) if wanted.hours else []
-        amended = amend.read(store, wanted.topic, wanted.topic_id) if due else {}
-        finished = [finish(store, amend.apply_to_plan(plan, amended)) for plan in due if plan.hour in wanted.hours]
-        return sum([*finished, *(remark(store, plan) for plan in wanted.plans)])
+        due = [amend.apply_to_plan(plan, amended) for plan in due if plan.hour in wanted.hours]
+        plans = [amend.apply_to_plan(plan, amended) for plan in wanted.plans]
+        marked = sum([*(finish(store, plan) for plan in due), *(remark(store, plan) for plan in plans)])
+        left = {plan.directory for plan in plans if not is_marked(store, plan)}
+        left |= {plan.directory for plan in due if not has_marker(store, f"{store.root}/{plan.directory}")}
+        if not left:
+            _remove_left(store, wanted, amended, tell)
+        return marked, tuple(sorted(left))
     finally:
         store.close()
 
 
+def _remove_left(store: Store, wanted: Finish, amended: dict[str, Part], tell: Tell) -> None:
+    """R5: nobody else may, since it takes a look at the bytes to know that an upload is not the only copy."""
+    uploads = uploads_of(store, wanted.topic, wanted.topic_id)
+    for file in wanted.files:
+        left = [status for status in uploads if status.name.startswith(layout.repaired_name(file.path))]
+        tell(0)
+        if left and not bad_parts(store, file.path, amend.apply(file.parts, amended))[0]:
+            for status in left:
+                store.delete(status.path)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``marked``: hours that were found without a marker, or with an old one, and have it now."""
+    """``marked``: hours that were found without a marker, or with an old one, and have it now; ``unmarked``: those
+    that still have not.
+    """
 
     mended: tuple[Mended, ...]
     marked: int
+    unmarked: tuple[str, ...]
     seconds: float
 
 
@@ -273,21 +288,23 @@ def repair(job: Job, found: Found, processes: int, tell: Tell) -> Outcome:
     mends = found.mends
     records = sum(mend.records for mend in mends)
     log.info("backfill begins", topic=job.topic, root=job.root, files=len(mends), records=records, repair=True)
-    marked = 0
+    marked, unmarked = 0, tuple[str, ...]()
     try:
         with LocalPool(job, processes, tell) as pool:
             done = [one for group in pool.run(run_group, groups(mends)) for one in group]
-            if done or found.plans:
-                topic_id = mends[0].topic_id if mends else found.plans[0].topic_id
+            files = (*mends, *found.whole)
+            if files or found.plans:
+                topic_id = files[0].topic_id if files else found.plans[0].topic_id
                 hours = {mend.parts[0].hour for mend in mends if mend.parts[0].kind is Kind.HOUR}
-                left = tuple(plan for plan in found.plans if plan.hour not in hours)
-                last = Finish(job.topic, topic_id, tuple(hours), left)
-                (marked,) = pool.run(finish_hours, [last])
+                hour_plans = {mend.plan.hour: mend.plan for mend in mends if mend.plan is not None}
+                hour_plans |= {plan.hour: plan for plan in found.plans}
+                last = Finish(job.topic, topic_id, tuple(hours), tuple(hour_plans.values()), files)
+                ((marked, unmarked),) = pool.run(finish_hours, [last])
     except LogflumeError as error:
         seconds = round(time.monotonic() - began, 3)
         log.error("backfill failed", topic=job.topic, seconds=seconds, error=str(error), hint=error.hint, repair=True)
         raise
-    outcome = Outcome(tuple(done), marked, round(time.monotonic() - began, 3))
+    outcome = Outcome(tuple(done), marked, unmarked, round(time.monotonic() - began, 3))
     log.info(
         "backfill ends",
         topic=job.topic,
@@ -295,6 +312,7 @@ def repair(job: Job, found: Found, processes: int, tell: Tell) -> Outcome:
         seconds=outcome.seconds,
         files=len(done),
         marked=marked,
+        unmarked=len(unmarked),
         repair=True,
     )
     return outcome

@@ -6,8 +6,9 @@ import json
 import re
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -66,7 +67,8 @@ def command(path: str, as_json: bool, **options: Any) -> None:
     again what the ledger says was decided, exactly those offsets, and whose file is gone or damaged.
 
     Killed at any moment, the same command goes on where it was; once it is through it finds nothing
-    to do. Exit code 9: done, and an hour that was asked for may miss records, or something is left.
+    to do. Exit code 9: done, and an hour that was asked for may miss records, or something is left;
+    12: reconcile, compact or another repair is at work, and nothing was done.
 
     \b
     Examples:
@@ -167,21 +169,30 @@ def _say_plan(body: dict[str, Any]) -> None:
 
 def _repair(settings: Config, topic: str, as_json: bool, options: dict[str, Any]) -> None:
     # loaded here, so that --help is quick
-    from logflume.backfill import repair  # noqa: PLC0415
-    from logflume.backfill.look import Wanted, partition_of  # noqa: PLC0415
-    from logflume.daemon.process import apart  # noqa: PLC0415
+    from logflume.backfill.look import Wanted  # noqa: PLC0415
+    from logflume.reconcile.lock import only_one  # noqa: PLC0415
 
     if options["engine"] != "local":
         raise UsageError("--repair runs with the local engine: what it writes is little")
     hours = tuple(_hours(options, _rules(settings, topic)) or ())
     wanted = Wanted(topic, hours, tuple(sorted(set(options["partitions"]))), _offsets(options))
     job = _job(settings, settings.output.root, topic, options)
+    # compact and reconcile move the very files
+    with only_one(Path(settings.daemon.spool), settings.output.root, settings.daemon.zookeeper):
+        _repair_alone(settings, job, wanted, as_json, options)
+
+
+def _repair_alone(settings: Config, job: Any, wanted: Any, as_json: bool, options: dict[str, Any]) -> None:
+    from logflume.backfill import repair  # noqa: PLC0415
+    from logflume.backfill.look import partition_of  # noqa: PLC0415
+    from logflume.daemon.process import apart  # noqa: PLC0415
+
     found = apart(LOOK_DEADLINE_S, repair.look, job, wanted)
     mends = found.mends
     bad = [mend.parts[i] for mend in mends for i in mend.bad]
     body: dict[str, Any] = {
         "target": "repair",
-        "topic": topic,
+        "topic": wanted.topic,
         "root": job.root,
         "dry_run": options["dry_run"],
         "records_expected": sum(part.count for part in bad),
@@ -189,12 +200,14 @@ def _repair(settings: Config, topic: str, as_json: bool, options: dict[str, Any]
         "ranges": sorted([partition_of(part), part.offsets.first, part.offsets.last] for part in bad),
         "files": [mend.path for mend in mends],
         "hours_to_mark": [layout.hour_name(plan.hour, plan.window_ms) for plan in found.plans],
+        "skipped": list(found.skipped),
     }
     if not as_json:
         _say_repair(body)
     if options["dry_run"]:
         if as_json:
             click.echo(json.dumps(body, indent=1))
+        _refuse_rest(found.skipped, ())
         return
     log.configure(settings.daemon.log_level, settings.daemon.log_format)
     with _progress(body["records_expected"], as_json) as tell:
@@ -206,12 +219,29 @@ def _repair(settings: Config, topic: str, as_json: bool, options: dict[str, Any]
         "records": sum(one.records for one in done.mended),
         "bytes": sum(one.bytes for one in done.mended),
         "amended": sum(one.amended for one in done.mended),
+        "unmarked": list(done.unmarked),
     }
     if as_json:
         click.echo(json.dumps(body, indent=1))
     elif mends or found.plans:
         marked = f", {done.marked} hours marked that were left" if found.plans else ""
         click.echo(f"{len(done.mended)} files mended, {body['records']} records read again{marked}, {done.seconds:g} s")
+        for path in done.unmarked:
+            click.echo(f"  {path}: still without its marker")
+    _refuse_rest(found.skipped, done.unmarked)
+
+
+def _refuse_rest(skipped: Sequence[str], unmarked: Sequence[str]) -> None:
+    if skipped:
+        raise Incomplete(
+            f"not looked at, since a compaction was begun and is not done: {', '.join(skipped)}",
+            hint="run 'logflume reconcile --repair', then this again",
+        )
+    if unmarked:
+        raise Incomplete(
+            f"still without their marker: {', '.join(unmarked)}",
+            hint="another file of the hour is wrong: run this without --partition and --offsets, or see the log",
+        )
 
 
 def _say_repair(body: dict[str, Any]) -> None:
@@ -221,9 +251,11 @@ def _say_repair(body: dict[str, Any]) -> None:
         click.echo(f"  partition {partition}: offsets {first} to {last}")
     for hour in body["hours_to_mark"]:
         click.echo(f"  hour {hour}: its marker is to be put, which an earlier run had left")
+    for path in body["skipped"]:
+        click.echo(f"  {path}: a compaction of it is not done")
     if body["files"]:
         click.echo(f"{len(body['files'])} files to mend in {body['root']}: {body['records_expected']} records")
-    elif not body["hours_to_mark"]:
+    elif not body["hours_to_mark"] and not body["skipped"]:
         click.echo("every file is as it was decided: nothing to do")
 
 

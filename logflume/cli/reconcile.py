@@ -83,6 +83,7 @@ def instant(text: str) -> int:
 @click.option(
     "--accept-topic", "new_topic", metavar="TOPIC", help="Let a re-created topic follow the one of the same name."
 )
+@click.option("--even-readable", is_flag=True, help="With --accept-gap: even offsets that Kafka still has.")
 @click.option("--reason", metavar="TEXT", help="Why; with --accept-…, for whoever reads the ledger later.")
 @json_option
 @click.pass_context
@@ -102,6 +103,7 @@ def command(
     prometheus: str | None,
     gap: str | None,
     new_topic: str | None,
+    even_readable: bool,
     reason: str | None,
     as_json: bool,
 ) -> None:
@@ -117,6 +119,8 @@ def command(
     it does not bring back: for that it prints 'logflume backfill' commands.
 
     --accept-gap and --accept-topic write an operator's decision into the ledger; nothing else is done then.
+    Kafka is asked: an offset beyond the log's end is refused, and so is giving up what Kafka still has, which
+    --even-readable allows where a batch cannot be read.
 
     \b
     Exit codes:
@@ -144,8 +148,10 @@ def command(
     _give_up_after(deadline)
     if gap is not None or new_topic is not None:
         with jobs.interruptible():
-            click.echo(_accept(settings, gap, new_topic, reason, as_json=as_json))
+            click.echo(_accept(settings, gap, new_topic, reason, even_readable=even_readable, as_json=as_json))
         return
+    if even_readable:
+        raise UsageError("--even-readable belongs to --accept-gap")
     if reason is not None:
         raise UsageError("--reason belongs to --accept-gap or --accept-topic")
     run = Run(
@@ -222,29 +228,40 @@ def _open(settings: Config, url: str | None = None) -> Store:
 # -- decisions of an operator ---------------------------------------------------------------------
 
 
-def _accept(settings: Config, gap: str | None, new_topic: str | None, reason: str | None, *, as_json: bool) -> str:
+def _accept(
+    settings: Config,
+    gap: str | None,
+    new_topic: str | None,
+    reason: str | None,
+    *,
+    even_readable: bool,
+    as_json: bool,
+) -> str:
     if not reason:
         raise UsageError("--accept-gap and --accept-topic need a --reason: it is written into the ledger")
     if gap is not None and new_topic is not None:
         raise UsageError("one of --accept-gap and --accept-topic at a time")
+    if even_readable and gap is None:
+        raise UsageError("--even-readable belongs to --accept-gap")
     store = _open(settings)
     if new_topic is not None:
         done = _accept_topic(settings, store, new_topic, reason)
     else:
-        done = _accept_gap(settings, store, gap or "", reason)
+        done = _accept_gap(settings, store, gap or "", reason, even_readable=even_readable)
     logger.info("accepted", **done)
     return json.dumps(done, indent=2) if as_json else str(done["says"])
 
 
-def _accept_gap(settings: Config, store: Store, gap: str, reason: str) -> dict[str, object]:
+def _accept_gap(settings: Config, store: Store, gap: str, reason: str, *, even_readable: bool) -> dict[str, object]:
     found = _GAP.fullmatch(gap)
     if found is None:
         raise UsageError(f"--accept-gap {gap!r}: TOPIC/PARTITION:OFFSET is wanted, such as app/3:123456")
     topic, partition, until = found[1], int(found[2]), int(found[3])
     pid = PartitionId(topic, _topic_id(settings, store, topic), partition)
+    topics = Topics(settings.kafka.options)
     for _ in range(TRIES):
         try:
-            head = accept_gap(store, pid, until, _owner(settings, topic), reason)
+            head = accept_gap(store, topics, pid, until, _owner(settings, topic), reason, even_readable=even_readable)
         except Fenced:
             continue  # a running owner was quicker: on top of what it wrote
         says = f"{pid} goes on at offset {until} (entry {head.entry.seq}); a running daemon sees it within a minute"

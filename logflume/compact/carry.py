@@ -28,8 +28,10 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from logflume.backfill import amend
 from logflume.compact.record import Made, Record
 from logflume.core import layout
+from logflume.core.ledger import Part
 from logflume.errors import Busy, Exists, Missing, Stopped, StoreError, Unreachable
 from logflume.finish import plan as plans
 from logflume.finish import run
@@ -52,12 +54,16 @@ def carry_out(store: Store, record: Record) -> bool:
             # whoever put the marker may have died before this
             store.delete(_plan_path(store, record.manifest))
         return False
+    # a repair may have changed check sums since the record was put
+    amended = amend.read(store, record.spot.topic, record.spot.topic_id)
     copies = {
-        made.name: _copy(store, record, made, there)
+        made.name: _copy(store, record, made, there, amended)
         for made in record.made
         if record.copy and there.get(made.name) != made.size
     }
-    manifest = None if record.manifest is None else _take_marker_away(store, record.manifest)
+    manifest = None
+    if record.manifest is not None:
+        manifest = _take_marker_away(store, amend.apply_to_plan(record.manifest, amended))
     for made in record.made:
         if not record.copy:
             _concat(store, directory, made)
@@ -158,7 +164,7 @@ def _concat(store: Store, directory: str, made: Made) -> None:
 # -- by copying -----------------------------------------------------------------------------------
 
 
-def _copy(store: Store, record: Record, made: Made, there: dict[str, int]) -> str:
+def _copy(store: Store, record: Record, made: Made, there: dict[str, int], amended: dict[str, Part]) -> str:
     """Step 2; returns where the copy is."""
     spot = record.spot
     sources = [(f"{store.root}/{spot.directory}/{_name_of(record, source, there)}", source) for source in made.sources]
@@ -169,7 +175,7 @@ def _copy(store: Store, record: Record, made: Made, there: dict[str, int]) -> st
         length = store.join([path for path, _ in sources], tmp)
         if length != made.size:
             raise StoreError(f"joining {made.name} gave {length} bytes instead of {made.size}")
-    _verify(store, tmp, made)
+    _verify(store, tmp, amend.apply(made.file.parts, amended))
     return tmp
 
 
@@ -200,10 +206,10 @@ def _copy_pieces(store: Store, record: Record, sources: Sequence[tuple[str, File
         store.upload(local, tmp)
 
 
-def _verify(store: Store, path: str, made: Made) -> None:
+def _verify(store: Store, path: str, parts: Sequence[Part]) -> None:
     """The originals are removed one day, so the copy is read back first."""
     chunks, rest = store.stream(path), b""
-    for part in made.file.parts:
+    for part in parts:
         digest, left = hashlib.sha256(), part.size
         while left > 0:
             rest = rest or next(chunks, b"")

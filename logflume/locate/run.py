@@ -31,6 +31,7 @@ from logflume.locate.plan import (
 from logflume.model import Kind, PartitionId
 from logflume.reconcile.deep import decoder
 from logflume.store.base import Store
+from logflume.trees import hour_directories
 
 #: hours looked at around a boundary when the entry is gone, at most
 HOURS = 200
@@ -240,7 +241,12 @@ def _from_manifests(chain: Chain, answer: Answer, config: TopicConfig | None) ->
     if state.first_hour is None or state.frontier is None:
         return answer
     window = state.window_ms
-    hours = range(state.first_hour, state.frontier, window)
+    # hours that data retention removed say nothing, and halving would get lost among them
+    kept = next(hour_directories(chain.store, layout.tree(Kind.HOUR, pid.topic), window), None)
+    begin = max(state.first_hour, kept[1]) if kept is not None else state.frontier
+    if begin > state.first_hour:
+        answer.why += ", or its hour was removed"
+    hours = range(begin, state.frontier, window)
     read = _Manifests(chain.store, pid, window)
     first = first_where(hours, lambda hour: read.boundary(hour, hours[-1]) > answer.offset)
     lateness = config.lateness_ms if config is not None else window

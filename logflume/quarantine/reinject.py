@@ -143,7 +143,7 @@ def reinject(
         files = sorter.upload(store, topic, topic_id)
     record = Record(0 if last is None else last.number + 1, tuple(files), done)
     _put(store, topic, topic_id, record)
-    publish(store, record)
+    publish(store, record, new=True)
     result.files = [file["path"] for file in files]
     return result
 
@@ -171,16 +171,22 @@ def _put(store: Store, topic: str, topic_id: str, record: Record) -> None:
         raise Busy(f"another run was quicker: it has put {path}", hint="run it again; what that one took is left out")
 
 
-def publish(store: Store, record: Record) -> int:
-    """Files of a decided record to their final names; returns how many were not there."""
+def publish(store: Store, record: Record, *, new: bool = False) -> int:
+    """Files of a decided record to their final names; returns how many were not there.
+
+    Of a record that is not ``new`` a file may be gone with its whole hour: somebody keeps data for a shorter time
+    than the ledger, and reconcile takes that as right, too.
+    """
     shown = 0
     for file in record.files:
         final = f"{store.root}/{file['path']}"
         try:
             store.publish(f"{store.root}/{file['tmp']}", final)
             shown += 1
-        except (Exists, Missing):
+        except (Exists, Missing) as error:
             status = store.stat(final)
+            if status is None and isinstance(error, Missing) and not new and not store.list(final.rsplit("/", 1)[0]):
+                continue
             if status is None or status.length != file["bytes"]:
                 raise Stopped(
                     f"{file['path']} was decided with {file['bytes']} bytes, and is not there so",

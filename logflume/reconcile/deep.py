@@ -16,7 +16,7 @@ from isal import isal_zlib
 
 from logflume.config import TopicConfig
 from logflume.core.ledger import Part
-from logflume.errors import Missing
+from logflume.errors import Missing, StoreError
 from logflume.model import Batch, Kind, TimeType
 from logflume.records import RecordReader
 from logflume.store.base import Store
@@ -52,6 +52,9 @@ def read_file(store: Store, path: str, segments: Sequence[Segment]) -> list[Dama
         return [damage for segment in segments for damage in _read(segment, chunks)]
     except Missing:
         return None
+    except StoreError as error:
+        # such as a block of which no replica is left: that is the file's damage, and the others can be read
+        return [Damage(segment.part, f"cannot be read: {error}", bytes_differ=True) for segment in segments]
 
 
 class _Chunks:

@@ -67,7 +67,7 @@ MEANINGS: dict[What, tuple[Mend, str]] = {
     What.ENTRY_STRAY: (Mend.NOTE, "an entry of an owner that slept for longer than the ledger is kept"),
     What.CHAIN_BROKEN: (Mend.PERSON, "an entry contradicts the one before it"),
     What.CHAIN_ROLLED_BACK: (Mend.PERSON, "the newest entries that an earlier run saw are gone"),
-    What.LEDGER_GONE: (Mend.PERSON, "the ledger that an earlier run saw is gone"),
+    What.LEDGER_GONE: (Mend.PERSON, "the ledger is gone: an earlier run saw it, or hours are there without one"),
     What.TOPIC_FILE: (Mend.PERSON, "topic.json, the first number of partitions, is missing or damaged"),
     What.FILE_MISSING: (Mend.BACKFILL, "a decided file is not there"),
     What.FILE_LENGTH: (Mend.BACKFILL, "a decided file has another length"),

@@ -16,22 +16,31 @@ from logflume.store.base import Store
 def compare(
     store: Store, topics: Topics, checked: Mapping[str, Sequence[TopicWalk]], *, read_committed: bool
 ) -> list[Finding]:
-    """Three requests for all topics together. Raises nothing: an answer that does not come is a note."""
+    """One request for all topics, and two for each. Raises nothing: an answer that does not come is a note, and what
+    was found of other topics stays.
+    """
     try:
         known = topics.topics(list(checked))
-        found = []
-        for name, walks in checked.items():
-            if name not in known:
-                found.append(Finding(What.TOPIC_GONE, name, f"{layout.LEDGER_ROOT}/{name}", "Kafka does not know it"))
-                continue
-            current = next((walk for walk in walks if walk.topic_id == known[name].topic_id), None)
+    except LogflumeError as error:
+        return [_unreachable("", error)]
+    found = []
+    for name, walks in checked.items():
+        if name not in known:
+            found.append(Finding(What.TOPIC_GONE, name, f"{layout.LEDGER_ROOT}/{name}", "Kafka does not know it"))
+            continue
+        current = next((walk for walk in walks if walk.topic_id == known[name].topic_id), None)
+        try:
             if current is None:
                 found += _recreated(store, name, known[name].topic_id, walks)
             else:
                 found += _offsets(store, topics, current, read_committed=read_committed)
-    except LogflumeError as error:
-        return [Finding(What.KAFKA_UNREACHABLE, "", "kafka", str(error), hint=error.hint)]
+        except LogflumeError as error:
+            found.append(_unreachable(name, error))
     return found
+
+
+def _unreachable(topic: str, error: LogflumeError) -> Finding:
+    return Finding(What.KAFKA_UNREACHABLE, topic, "kafka", str(error), hint=error.hint)
 
 
 def _recreated(store: Store, name: str, topic_id: str, walks: Sequence[TopicWalk]) -> list[Finding]:

@@ -49,16 +49,16 @@ def _left(what: What, pid: PartitionId, path: str, detail: str) -> Finding:
     return Finding(what, pid.topic, path, detail, pid.topic_id, pid.partition)
 
 
-def left_of_finishing(store: Store, walk: TopicWalk, older_than_ms: int, *, is_whole: bool) -> list[Finding]:
+def left_of_finishing(store: Store, walk: TopicWalk, older_than_ms: int) -> list[Finding]:
     """Two calls for each topic: copies and plans that a finisher which died has left.
 
-    A finisher that is only slow starts anew when its copy is gone. ``is_whole``: no file is missing or damaged. Else
-    what a repair has uploaded stays: it may be the only copy of parts that are not in Kafka any more.
+    A finisher that is only slow starts anew when its copy is gone. What a repair has uploaded stays: it may be the only
+    copy of parts that are not in Kafka any more, of a file that this run has not read. The next repair removes it.
     """
     found = []
     top = layout.topic_directory(walk.topic, walk.topic_id)
     for status in store.list(f"{store.root}/{top}/tmp"):
-        if status.modified_ms < older_than_ms and (is_whole or not status.name.startswith(layout.REPAIRED)):
+        if status.modified_ms < older_than_ms and not status.name.startswith(layout.REPAIRED):
             detail = f"{status.length} bytes, left by a finisher"
             found.append(Finding(What.TMP_LEFT, walk.topic, f"{top}/tmp/{status.name}", detail, walk.topic_id))
     for status in store.list(f"{store.root}/{top}/plans"):

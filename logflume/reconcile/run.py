@@ -1,15 +1,15 @@
 """One run: every topic, then what lies around, then the comparison with Kafka, then repairs and the checkpoint.
 
 Calls to the store, of which an incremental run makes those for what is new only: for each partition one list
-of its ``tmp``, one read of the entry of the checkpoint, a read for each entry since and two to see that there
-are no more (with ``--full`` one list of the chain instead of the first read); for each hour a list and a read
-of its marker, three or four while it has none; for each topic five or so.
+of its ``tmp``, one read of the entry of the checkpoint, a read for each entry since and two calls to see that there
+are no more, the second a list (with ``--full`` one list of the chain instead of the first read); for each hour a
+list and a read of its marker, three or four while it has none; for each topic five or so; and one list of the root.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,12 @@ from logflume import commit
 from logflume.config import Config
 from logflume.core import layout
 from logflume.daemon import spooldir
-from logflume.errors import Refused
+from logflume.errors import Refused, UsageError
 from logflume.kafka.topics import Topics
 from logflume.log import get
+from logflume.model import Kind
 from logflume.reconcile import checkpoint, orphans, reinjected, roots
-from logflume.reconcile.findings import Finding, Mend, What, backfills, exit_code
+from logflume.reconcile.findings import Finding, What, backfills, exit_code
 from logflume.reconcile.kafka import compare
 from logflume.reconcile.look import Counted
 from logflume.reconcile.model import Figures, Options
@@ -31,6 +32,7 @@ from logflume.reconcile.stranded import stranded
 from logflume.reconcile.topic import TopicCheck
 from logflume.reconcile.walk import TopicWalk
 from logflume.store.base import Store
+from logflume.trees import hour_directories
 
 log = get(__name__)
 
@@ -74,7 +76,9 @@ class Run:
 
 
 def reconcile(run: Run) -> Report:
-    """Raises store errors when the store cannot be asked; everything else is a finding."""
+    """Raises UsageError for a topic that nothing is known of, and store errors when the store cannot be asked;
+    everything else is a finding.
+    """
     began = time.monotonic()
     store = Counted(run.store)
     now_ms = int(run.clock() * 1000)
@@ -89,6 +93,7 @@ def reconcile(run: Run) -> Report:
             report.findings += check.findings
             report.topics[check.topic] = check.figures
         report.findings += _ledgers_gone(run, checks, known)
+        report.findings += _without_ledger(run, store, {*report.topics, *(topic for topic, _ in known)})
         report.findings += _left_behind(run, store, checks, now_ms)
         report.findings += _elsewhere(run, checks)
         _ask_kafka(run, store, checks, report)
@@ -108,7 +113,15 @@ def _checks(run: Run, store: Store, known: checkpoint.Saved, pool: Executor, now
     """A check for each topic that has a ledger, with all ids it ever had here."""
     checks = []
     ledgers = store.list(f"{store.root}/{layout.LEDGER_ROOT}")
-    for name in [one.name for one in ledgers if one.is_dir and not one.name.startswith("_")]:
+    names = [one.name for one in ledgers if one.is_dir and not one.name.startswith("_")]
+    for name in run.only:
+        # a name that nothing has would be found clean
+        if name not in names and run.config.topic_for(name) is None and all(name != topic for topic, _ in known):
+            raise UsageError(
+                f"topic {name} has no ledger below {store.url}, and no [[topic]] means it",
+                hint="'logflume status' names the topics",
+            )
+    for name in names:
         if run.only and name not in run.only:
             continue
         ids = [one.name for one in store.list(f"{store.root}/{layout.LEDGER_ROOT}/{name}") if one.is_dir]
@@ -132,12 +145,28 @@ def _ledgers_gone(run: Run, checks: Sequence[TopicCheck], known: checkpoint.Save
     ]
 
 
+def _without_ledger(run: Run, store: Store, known: Collection[str]) -> list[Finding]:
+    """Topics that have hours and no ledger: the checkpoint, which would miss it, went with the ledgers' directory."""
+    found = []
+    for name in sorted(one.name for one in store.list(store.root) if one.is_dir and not one.name.startswith("_")):
+        config = run.config.topic_for(name)
+        if config is None or name in known or (run.only and name not in run.only):
+            continue
+        hour = next(hour_directories(store, layout.tree(Kind.HOUR, name), config.window_ms), None)
+        path = f"{layout.LEDGER_ROOT}/{name}"
+        # looked at again: it may have begun after the ledgers were listed
+        ids = [one.name for one in store.list(f"{store.root}/{path}") if one.is_dir] if hour is not None else []
+        if hour is not None and not any(commit.chains(store, name, topic_id) for topic_id in ids):
+            hint = "bring it back from a snapshot or the trash; without it nothing of the topic is proved"
+            found.append(Finding(What.LEDGER_GONE, name, path, f"{hour[0]} is there, and no ledger", hint=hint))
+    return found
+
+
 def _left_behind(run: Run, store: Store, checks: Sequence[TopicCheck], now_ms: int) -> list[Finding]:
     found: list[Finding] = []
     older_than = now_ms - run.options.grace_ms
     for check in checks:
         found += stranded(store, check.topic, check.walks, check.open)
-        is_whole = not any(finding.mend is Mend.BACKFILL for finding in check.findings)
         for walk in check.walks:
             chains = list(walk.chains.values())
             decided = [one for chain in chains for parts in chain.parts.values() for one in parts]
@@ -155,7 +184,7 @@ def _left_behind(run: Run, store: Store, checks: Sequence[TopicCheck], now_ms: i
                 settled_ms=check.settled_ms,
                 older_than_ms=older_than,
             )
-            found += orphans.left_of_finishing(store, walk, older_than, is_whole=is_whole)
+            found += orphans.left_of_finishing(store, walk, older_than)
     try:
         spools = spooldir.left(Path(run.config.daemon.spool))
         found += orphans.left_spools(spools, now_ms - run.options.patience_ms)

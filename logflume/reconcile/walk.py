@@ -15,7 +15,7 @@ from logflume import commit
 from logflume.backfill import amend
 from logflume.core import layout
 from logflume.core.ledger import Part
-from logflume.errors import LedgerError, Missing
+from logflume.errors import LedgerError, Missing, StoreError
 from logflume.model import PartitionId
 from logflume.reconcile.chain import Chain
 from logflume.reconcile.findings import Finding, What
@@ -52,11 +52,14 @@ class SavedTopic:
 
 @dataclass(slots=True)
 class _Reading:
-    """``next`` is None until the first entry is read; ``listed`` are entries known to be there."""
+    """``next`` is None until the first entry is read; ``listed`` are entries known to be there; ``whole``: the chain
+    was listed, so that nothing but its end lies beyond them.
+    """
 
     chain: Chain
     next: int | None = None
     listed: deque[int] = field(default_factory=deque)
+    whole: bool = False
     ended: bool = False
 
 
@@ -131,7 +134,7 @@ class TopicWalk:
                 path = layout.entry_path(pid, saved.seq + 1)
                 self.findings.append(self._finding(What.TRIMMED_UNSEEN, path, detail, pid.partition))
             return False
-        except LedgerError:
+        except (LedgerError, StoreError):
             return False  # the walk from the beginning names it
         if head.sha256 != saved.sha256:
             path = layout.entry_path(pid, saved.seq)
@@ -175,6 +178,7 @@ class TopicWalk:
                 path = f"{layout.chain_directory(pid)}/{status.name}"
                 self.findings.append(self._finding(What.FILE_UNKNOWN, path, "not an entry", pid.partition))
         reading.listed = deque(self._without_strays(pid, sorted(entries)))
+        reading.whole = True
 
     def _without_strays(self, pid: PartitionId, entries: list[tuple[int, int]]) -> list[int]:
         """Entries without those below a hole that were written *later* than what follows it: their numbers had
@@ -209,18 +213,26 @@ class TopicWalk:
             except Missing:
                 self._gone(reading, seq)
                 continue
-            chain.take(seq, data)
+            except StoreError as error:
+                # of this file alone, such as a corrupt block; a store that is away raises something else
+                path, hint = layout.entry_path(chain.pid, seq), "bring the file back from a snapshot or the trash"
+                # the chain's own, so that no checkpoint goes beyond it
+                chain.findings.append(self._finding(What.ENTRY_DAMAGED, path, str(error), chain.pid.partition, hint))
+                chain.trimmed()
+            else:
+                chain.take(seq, data)
             reading.next = seq + 1
 
     def _gone(self, reading: _Reading, seq: int) -> None:
         """An entry is not there: the end of the chain, dropped by retention just now, or missing."""
         pid = reading.chain.pid
         after = f"{self._store.root}/{layout.entry_path(pid, seq + 1)}"
-        if not reading.listed and self._store.stat(after) is None:
+        if not reading.listed and reading.whole and self._store.stat(after) is None:
             reading.ended = True
             return
+        # Beyond a checkpoint several entries may be gone in a row, and only a list tells that from the end.
         numbers = self._numbers(pid)
-        reading.listed = deque(number for number in numbers if number >= seq)
+        reading.listed, reading.whole = deque(number for number in numbers if number >= seq), True
         if reading.listed and reading.listed[0] == numbers[0]:
             # everything before is gone, too: begin at what is left
             reading.next = None

@@ -131,8 +131,9 @@ def test_a_repair_of_a_root_where_all_is_well_says_so(program: Program, config: 
             "ranges",
             "files",
             "hours_to_mark",
+            "skipped",
         ),
-        *("seconds", "already", "parts", "records", "bytes", "amended"),
+        *("seconds", "already", "parts", "records", "bytes", "amended", "unmarked"),
     ]
     assert (body["parts"], body["amended"]) == (4, 0)
     assert lost.read_bytes() == before

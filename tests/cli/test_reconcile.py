@@ -6,12 +6,16 @@ import fcntl
 import json
 import re
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from logflume import zookeeper
 from logflume.errors import Busy
+from logflume.kafka.embedded import EmbeddedBroker, Outgoing, produce
+from logflume.kafka.topics import MOCK_TOPIC_ID, Topics
 from logflume.reconcile.findings import MEANINGS, What
 from logflume.reconcile.lock import NAME
 from tests.cli import files
@@ -112,17 +116,79 @@ def test_a_run_that_hangs_ends_at_its_deadline(program: Program, tree: Tree, pat
     assert "gives up" in done.stderr
 
 
-def test_a_gap_is_accepted_with_a_reason(invoke: Invoke, tree: Tree, path: str) -> None:
-    committed = tree.ingests[1].head.state.committed
-    gap = f"app/1:{committed + 10}"
-    assert invoke("reconcile", "-c", path, "--accept-gap", gap).exit_code == 2
-    done = invoke("reconcile", "-c", path, "--accept-gap", gap, "--reason", "retention, INC-42", "--json")
+@pytest.fixture
+def accept(invoke: Invoke, tmp_path: Path) -> Iterator[tuple[Tree, Callable[..., Result], int, int]]:
+    """A ledger of a log that has lost its beginning; calls ``--accept-gap`` for an offset of partition 1."""
+    tree = Tree(tmp_path, topic_id=MOCK_TOPIC_ID).fill(3)
+    with EmbeddedBroker() as broker:
+        # it keeps the newest 5 MiB
+        produce(broker.bootstrap, "app", [Outgoing(1, b"x" * 100_000)] * 200)
+        topics, part = Topics({"bootstrap.servers": broker.bootstrap}), ("app", 1)
+        start, end = topics.start_offsets([part])[part], topics.end_offsets([part])[part]
+        assert tree.ingests[1].head.state.committed < start < end - 10
+        path = files.write(tmp_path, bootstrap=broker.bootstrap, root=tree.url, topics=TOPIC_TABLE)
+        yield tree, lambda at, *more: invoke("reconcile", "-c", path, "--accept-gap", f"app/1:{at}", *more), start, end
+
+
+REASON = ("--reason", "retention, INC-42")
+
+
+def test_a_gap_is_accepted_with_a_reason(
+    invoke: Invoke, accept: tuple[Tree, Callable[..., Result], int, int], tmp_path: Path
+) -> None:
+    tree, call, start, _ = accept
+    assert call(start).exit_code == 2
+    done = call(start, *REASON, "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["entry"] == tree.ingests[1].head.entry.seq + 1
-    assert invoke("reconcile", "-c", path, "--full", "--deep", *NOW).exit_code == 0
-    again = invoke("reconcile", "-c", path, "--accept-gap", gap, "--reason", "x")
+    assert invoke("reconcile", "-c", str(tmp_path / "logflume.toml"), "--full", "--deep", *NOW).exit_code == 0
+    again = call(start, *REASON)
     assert (again.exit_code, "nothing is lost below" in again.stderr) == (2, True)
-    assert invoke("reconcile", "-c", path, "--accept-gap", "app:5", "--reason", "x").exit_code == 2
+    assert call("", *REASON).exit_code == 2
+
+
+def test_a_gap_is_what_the_log_says(accept: tuple[Tree, Callable[..., Result], int, int]) -> None:
+    """It is accepted for good, so a digit too many must not be."""
+    tree, call, start, end = accept
+    before = tree.snapshot()
+    for more in (REASON, (*REASON, "--even-readable")):
+        beyond = call(end + 1, *more)
+        assert (beyond.exit_code, f"begins at {start} and ends at {end}" in beyond.stderr) == (2, True)
+    readable = call(start + 7, *REASON)
+    assert (readable.exit_code, "Kafka still has 7 of the offsets" in readable.stderr) == (2, True)
+    assert tree.snapshot() == before
+    assert call(start + 7, *REASON, "--even-readable").exit_code == 0
+    # from where reading goes on now, all is there
+    assert "Kafka still has 2 of the offsets" in call(start + 9, *REASON).stderr
+
+
+def test_without_kafka_no_gap_is_accepted(invoke: Invoke, tree: Tree, path: str) -> None:
+    before = tree.snapshot()
+    done = invoke("reconcile", "-c", path, "--accept-gap", "app/1:1000", *REASON)
+    assert (done.exit_code, tree.snapshot() == before) == (3, True)
+
+
+def test_a_gap_of_another_id_is_none(invoke: Invoke, tree: Tree) -> None:
+    with EmbeddedBroker() as broker:
+        produce(broker.bootstrap, "app", [Outgoing(1, b"x")] * 1001)
+        path = files.write(tree.base, bootstrap=broker.bootstrap, root=tree.url, topics=TOPIC_TABLE)
+        done = invoke("reconcile", "-c", path, "--accept-gap", "app/1:1000", "--even-readable", *REASON)
+    assert (done.exit_code, "--accept-topic app" in done.stderr) == (2, True)
+
+
+def test_readable_offsets_belong_to_a_gap(invoke: Invoke, path: str) -> None:
+    assert invoke("reconcile", "-c", path, "--even-readable", *NOW).exit_code == 2
+    done = invoke("reconcile", "-c", path, "--accept-topic", "app", "--even-readable", *REASON)
+    assert (done.exit_code, "belongs to --accept-gap" in done.stderr) == (2, True)
+
+
+def test_a_topic_that_nobody_knows_is_not_clean(invoke: Invoke, tree: Tree, path: str) -> None:
+    assert invoke("reconcile", "-c", path, "--topic", "app", *NOW).exit_code == 0
+    done = invoke("reconcile", "-c", path, "--topic", "appp", *NOW)
+    assert (done.exit_code, "topic appp has no ledger" in done.stderr) == (2, True)
+    # configured, and nothing has come yet
+    more = files.write(tree.base, root=tree.url, topics=TOPIC_TABLE + TOPIC_TABLE.replace('"app"', '"appp"'))
+    assert invoke("reconcile", "-c", more, "--topic", "appp", *NOW).exit_code == 0
 
 
 def test_hours_in_another_root_are_named(invoke: Invoke, tree: Tree, path: str, tmp_path: Path) -> None:

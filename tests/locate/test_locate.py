@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from logflume.compact.run import compact
 from logflume.core import layout, ledger
 from logflume.core.ledger import Entry, Head, Part
 from logflume.errors import UsageError
+from logflume.kafka.embedded import EmbeddedBroker, Outgoing, produce
+from logflume.kafka.topics import MOCK_TOPIC_ID, Topics
 from logflume.locate.paths import locate_file, locate_time, relative
 from logflume.locate.plan import Fate, Shown
 from logflume.locate.run import locate_offset, topic_ids
@@ -100,10 +103,14 @@ def test_what_is_not_decided_is_read_or_not(tree: Tree) -> None:
 
 
 def test_before_the_ledger_and_in_an_accepted_gap(tmp_path: Path) -> None:
-    tree = Tree(tmp_path, partitions=1, start=100).fill(1)
+    tree = Tree(tmp_path, partitions=1, start=100, topic_id=MOCK_TOPIC_ID).fill(1)
     assert locate_offset(tree.store, tree.pid(), 99).fate is Fate.BEFORE
     committed = tree.ingests[0].head.state.committed
-    accept_gap(tree.store, tree.pid(), committed + 50, tree.ingests[0].owner, "the broker burnt down")
+    with EmbeddedBroker() as broker:
+        produce(broker.bootstrap, TOPIC, [Outgoing(0, b"x")] * (committed + 50))
+        topics, owner = Topics({"bootstrap.servers": broker.bootstrap}), tree.ingests[0].owner
+        why = "the broker burnt down"
+        accept_gap(tree.store, topics, tree.pid(), committed + 50, owner, why, even_readable=True)
     answer = locate_offset(tree.store, tree.pid(), committed + 10)
     assert answer.fate is Fate.GAP
     assert answer.why.endswith("accepted as lost: the broker burnt down")
@@ -141,6 +148,28 @@ def test_when_its_entry_is_dropped_the_manifests_tell(tree: Tree) -> None:
             assert answer.place is not None
         elif answer.entry is None:
             assert answer.fate is Fate.FORGOTTEN
+
+
+def test_hours_that_were_removed_do_not_hide_those_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than are looked at around a boundary, and their entries are gone, too."""
+    monkeypatch.setattr("logflume.locate.run.HOURS", 10)
+    hours, removed, per_hour = 60, 40, 20
+    first = FIRST_HOUR - hours * HOUR_MS
+    bulk.make(
+        tmp_path, topic=TOPIC, topic_id="id", first_hour=first, partitions=1, hours=hours, rolls=2, target=1 << 20
+    )
+    store, pid = open_store(f"file://{tmp_path}"), PartitionId(TOPIC, "id", 0)
+    for path in sorted(Path(tmp_path, layout.chain_directory(pid)).glob("*.json"))[:-2]:
+        path.unlink()
+    for n in range(removed):
+        shutil.rmtree(tmp_path / layout.hour_path(TOPIC, first + n * HOUR_MS, HOUR_MS))
+    for n in range(removed, hours - 1):
+        answer = locate_offset(store, pid, per_hour * n + 5)
+        assert (answer.fate, answer.hour) == (Fate.HOUR, layout.hour_name(first + n * HOUR_MS))
+    answer = locate_offset(store, pid, per_hour * 3)
+    assert (answer.fate, answer.why.endswith("or its hour was removed")) == (Fate.FORGOTTEN, True)
 
 
 def test_a_moment_is_in_an_hour(tree: Tree) -> None:

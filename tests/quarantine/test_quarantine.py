@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from logflume.quarantine.reinject import Result, reinject
 from logflume.quarantine.summary import by_reason
 from logflume.reconcile.accept import accept_topic
 from logflume.store import Store, open_store
+from logflume.store.local import LocalStore
 from tests.cli import files
 from tests.compact.faults import copies, die_everywhere
 from tests.reconcile.conftest import Reconcile, quick_looks, reconciled
@@ -131,6 +133,35 @@ def test_a_file_of_an_earlier_run_that_is_gone_stops_the_next_one(tmp_path: Path
     tree.path(done.files[0]).unlink()
     with pytest.raises(Stopped, match="is not there so"):
         again(tree.store, tree)
+
+
+def test_files_of_an_earlier_run_that_are_gone_with_their_hours_do_not(tmp_path: Path) -> None:
+    """Somebody keeps data for a shorter time than the ledger."""
+    tree = written(tmp_path)
+    again(tree.store, tree)
+    shutil.rmtree(tree.path("_late/app/dt=2026-11-22/hour=07"))
+    for path in tree.path("_late/app/dt=2026-11-22/hour=08").iterdir():
+        path.unlink()
+    tree.ingests[0].feed([OTHER[0]])
+    tree.ingests[0].decide(everything=True)
+    done = again(tree.store, tree)
+    assert (done.taken, done.before, done.resumed) == (1, 8, 0)
+    assert late(tree.store) == {"hour=07": [0]}
+
+
+class Robbed(LocalStore):
+    """Somebody empties the ledger's tmp behind a run's back."""
+
+    def publish(self, tmp: str, final: str) -> None:
+        if "/rp" in final:
+            self.delete(tmp)
+        super().publish(tmp, final)
+
+
+def test_files_of_this_very_run_that_are_gone_stop_it(tmp_path: Path) -> None:
+    tree = written(tmp_path)
+    with pytest.raises(Stopped, match="is not there so"):
+        again(tree.store, tree, Robbed(tree.store.root))
 
 
 def test_a_run_that_is_killed_anywhere_is_completed_by_the_next_one(tmp_path: Path) -> None:

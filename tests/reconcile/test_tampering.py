@@ -100,6 +100,14 @@ def edit_entry(tree: Tree) -> Path:
     return path
 
 
+def unreadable_entry(tree: Tree) -> Path:
+    """As with a corrupt block: the store answers, and this file cannot be read."""
+    path = tree.entry(5)
+    path.unlink()
+    path.mkdir()
+    return path
+
+
 def edit_marker(tree: Tree) -> Path:
     path = tree.marker(1)
     path.write_bytes(path.read_bytes().replace(b'"records": ', b'"records": 1', 1))
@@ -185,6 +193,7 @@ CASES: list[tuple[Tamper, set[What]]] = [
     (add_hour, {What.FILE_UNKNOWN}),
     (remove_entry, {What.ENTRY_MISSING}),
     (edit_entry, {What.ENTRY_DAMAGED}),
+    (unreadable_entry, {What.ENTRY_DAMAGED}),
     (edit_marker, {What.MARKER_WRONG}),
     (marker_without_a_part, {What.MARKER_WRONG}),
     (marker_of_another_hour, {What.MARKER_WRONG}),
@@ -295,6 +304,45 @@ def test_a_ledger_that_is_gone_is_missed(tree: Tree, reconciled: Reconcile) -> N
     assert reconciled(tree).exit_code == 0
     shutil.rmtree(tree.path(layout.topic_directory("app", tree.topic_id)))
     assert [one.what for one in reconciled(tree).findings] == [What.LEDGER_GONE]
+
+
+def test_ledgers_that_are_gone_with_their_directory_are_missed(tree: Tree, reconciled: Reconcile) -> None:
+    """The checkpoint was in it, too: only the hours tell."""
+    assert reconciled(tree).exit_code == 0
+    shutil.rmtree(tree.path(layout.LEDGER_ROOT))
+    for full in (False, True, False):
+        found = reconciled(tree, full=full)
+        assert [(one.what, one.path) for one in found.findings] == [(What.LEDGER_GONE, "_logflume/app")]
+        assert found.exit_code == 9
+
+
+def test_the_entry_of_the_checkpoint_may_be_unreadable(tree: Tree, reconciled: Reconcile) -> None:
+    assert reconciled(tree).exit_code == 0
+    path = tree.entries()[-1]
+    path.unlink()
+    path.mkdir()
+    for _ in range(2):
+        found = reconciled(tree).findings
+        assert str(path) in {str(tree.path(one.path)) for one in found if one.what is What.ENTRY_DAMAGED}
+
+
+def test_a_hole_is_not_the_end_of_the_chain(tree: Tree, reconciled: Reconcile) -> None:
+    """Two entries in a row are gone that came after the checkpoint, and what came after them is judged all the same."""
+    assert reconciled(tree).findings == []
+    for _ in range(4):
+        tree.ingests[0].feed([tree.ingests[0].now + 1000])
+        tree.ingests[0].decide(everything=True)
+    newest = tree.ingests[0].head.entry
+    gone = [tree.entry(newest.seq - 2), tree.entry(newest.seq - 1)]
+    part = tree.path(newest.parts[0].path)
+    for path in (*gone, part):
+        path.unlink()
+    for full in (False, False, True):
+        found = reconciled(tree, full=full).findings
+        assert {(one.what, str(tree.path(one.path))) for one in found} == {
+            *((What.ENTRY_MISSING, str(path)) for path in gone),
+            (What.FILE_MISSING, str(part)),
+        }
 
 
 def test_what_backfill_made_again_has_its_own_check_sum(tree: Tree, reconciled: Reconcile) -> None:

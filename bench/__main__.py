@@ -50,6 +50,8 @@ def main() -> None:
     one.add_argument("--rate", type=int, default=6_000)
     one.add_argument("--minutes", type=float, default=10.0, help="of memory under way; 0 leaves it out")
     one.add_argument("--entries", type=int, default=720, help="of ledger for each partition; 0 leaves it out")
+    one.add_argument("--hour-s", type=float, default=300.0, help="real time of an hour of event time")
+    one.add_argument("--roll-every", default="2m")
     one = commands.add_parser("stages", help="CPU a record of each stage alone")
     one.add_argument("--records", type=int, default=3_000_000)
     one = commands.add_parser("peers", help="Spark and Flume beside logflume and a bare consumer")
@@ -131,6 +133,8 @@ def _run(stack: Stack, arguments: argparse.Namespace, results: Results) -> dict[
             rate=arguments.rate,
             minutes=arguments.minutes,
             entries=arguments.entries,
+            hour_s=arguments.hour_s,
+            roll_every=arguments.roll_every,
             save=results.save,
         )
     if arguments.command == "stages":

@@ -25,20 +25,18 @@ SAMPLE_S = 5.0
 SIZE = 220
 STARTS = 3
 JMX_S = 11.0
-ROLL_EVERY = "2m"
-#: real time of an hour of event time
-HOUR_S = 300.0
 #: records for a partition at once, as a producer's own batches are: one by one they are as many requests to the broker
 RUN = 30
 
 
 class Spread(threading.Thread):
-    """Sends ``rate`` records a second; they go round ``hours`` hours, which move on by one every ``HOUR_S``."""
+    """Sends ``rate`` records a second; they go round ``hours`` hours, which move on by one every ``hour_s``."""
 
-    def __init__(self, bootstrap: str, topic: str, partitions: int, hours: int, rate: int) -> None:
+    def __init__(self, bootstrap: str, topic: str, partitions: int, hours: int, rate: int, hour_s: float) -> None:
         super().__init__(daemon=True)
         self.end = False
         self._topic, self._partitions, self._hours, self._rate = topic, partitions, hours, rate
+        self._hour_s = hour_s
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50, "compression.type": "lz4"})
 
     def run(self) -> None:
@@ -49,7 +47,7 @@ class Spread(threading.Thread):
         while not self.end:
             passed = time.time() - began
             due = int(passed * self._rate)
-            start_ms = BASE_MS + int(passed / HOUR_S) * HOUR_MS
+            start_ms = BASE_MS + int(passed / self._hour_s) * HOUR_MS
             for i in range(sent, due):
                 time_ms = start_ms + i % self._hours * HOUR_MS + i % HOUR_MS
                 made = b'{"ts":%d' % time_ms + tails[i % 5000]
@@ -68,15 +66,21 @@ def measure(
     rate: int,
     minutes: float,
     entries: int,
+    hour_s: float,
+    roll_every: str,
     save: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """First a start with ``entries`` of ledger a partition, then memory under way. Either may be left out by a 0."""
+    """First a start with ``entries`` of ledger a partition, then memory under way. Either may be left out by a 0.
+
+    ``hour_s``: real time of an hour of event time.
+    """
     found: dict[str, Any] = {
         "machine": machine.describe(),
         "partitions": partitions,
         "open_hours": hours,
         "rate": rate,
-        "roll_every": ROLL_EVERY,
+        "roll_every": roll_every,
+        "hour_s": hour_s,
         "scale": True,
         "memory": [],
         "failures": [],
@@ -143,9 +147,10 @@ def _under_way(stack: Stack, found: dict[str, Any], minutes: float, save: Callab
     """Memory over time with all parts open while hours end, then a stop that uploads them, and one more start."""
     partitions, hours = found["partitions"], found["open_hours"]
     topic = create_topic(stack.bootstrap, f"bench-scale-{time.time_ns()}", partitions)
-    feed = Spread(stack.bootstrap, topic, partitions, hours, found["rate"])
+    feed = Spread(stack.bootstrap, topic, partitions, hours, found["rate"], found["hour_s"])
     # An hour closes soon after the feed has moved on: what is remembered of it until then is in the picture, and goes.
-    settings = topic_settings(topic, lateness=f"{(hours - 1) * 60 + 1}m", roll_every=ROLL_EVERY, idle_grace="1h")
+    lateness = f"{(hours - 1) * 60 + 1}m"
+    settings = topic_settings(topic, lateness=lateness, roll_every=found["roll_every"], idle_grace="1h")
     try:
         with place(stack) as here:
             # a stop uploads every open part: on the default deadline it would be cut short
@@ -156,7 +161,7 @@ def _under_way(stack: Stack, found: dict[str, Any], minutes: float, save: Callab
                 _sample(daemon, minutes * 60, partitions * hours, found["memory"], save)
                 feed.end = True
                 feed.join()
-                found["worker_mb"] = _settled(found["memory"], partitions * hours)
+                found["worker_mb"] = _settled(found["memory"], partitions * hours, found["hour_s"])
                 found["hours_finished"] = daemon.logged().count("hour finished")
                 found["stop_s"] = round(daemon.stop(1300), 1)
                 daemon.log.unlink()
@@ -169,7 +174,7 @@ def _under_way(stack: Stack, found: dict[str, Any], minutes: float, save: Callab
         delete_topics(stack.bootstrap, [topic])
 
 
-def _settled(memory: list[dict[str, float]], parts: int) -> dict[str, Any]:
+def _settled(memory: list[dict[str, float]], parts: int, hour_s: float) -> dict[str, Any]:
     """The worker's memory once nearly all parts are open: the first minute, the last one, the peak of all, and the mean
     of each hour of event time.
     """
@@ -185,8 +190,8 @@ def _settled(memory: list[dict[str, float]], parts: int) -> dict[str, Any]:
         "last_minute": mean(there[-minute:]),
         "peak": max((one["worker_mb"] for one in memory), default=None),
         "by_hour": [
-            mean([one for one in memory if one["at_s"] // HOUR_S == hour])
-            for hour in range(int(memory[-1]["at_s"] // HOUR_S) if memory else 0)
+            mean([one for one in memory if one["at_s"] // hour_s == hour])
+            for hour in range(int(memory[-1]["at_s"] // hour_s) if memory else 0)
         ],
     }
 

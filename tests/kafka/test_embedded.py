@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from logflume.errors import Unreachable
+from logflume.kafka import native
 from logflume.kafka.embedded import GROUP_OPTIONS, EmbeddedBroker, Outgoing, produce
 from logflume.kafka.events import Assigned, ClientError, TopicPart
 from logflume.kafka.static import StaticMember
@@ -21,8 +22,10 @@ from logflume.kafka.topics import MOCK_TOPIC_ID, Topics
 from logflume.model import Joined, TimeType
 from tests.kafka.reader import Reader, fill, until
 
+needs_native = pytest.mark.skipif(bool(native.MISSING), reason=f"no reader in C: {native.MISSING}")
 
-@pytest.fixture(params=["native", "python"])
+
+@pytest.fixture(params=[pytest.param("native", marks=needs_native), "python"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Each of the two readers."""
     return str(request.param)
@@ -159,6 +162,7 @@ def test_a_partition_that_is_started_again_and_again_begins_there_each_time(brok
                 assert reader.records[part] == list(range(offset, offset + len(reader.records[part])))
 
 
+@needs_native
 def test_both_readers_deliver_the_same(broker: EmbeddedBroker) -> None:
     rng = random.Random(11)
     values = [b'{"ts":1}', b"", None, b"two\nlines", b"{", b"}", "ö".encode(), b"\xff", b"\n", b"x" * 5000]

@@ -80,8 +80,7 @@ def _silent(job: Job, plan: Plan, splits: Sequence[Split]) -> set[int]:
         # an open transaction hides what is behind it (K13), so its records count, too
         ends = topics.end_offsets(limits, read_committed=False)
         limits = {part: limit for part, limit in limits.items() if ends[part] == limit}
-        recent = topics.offsets_for_time(limits, now - grace_ms)
-        if left_ms <= 0 or all(offset is None for offset in recent.values()):
+        if left_ms <= 0 or all(offset is None for offset in topics.offsets_for_time(limits, now - grace_ms).values()):
             break
         if left_ms > longest_ms:
             raise Stopped(

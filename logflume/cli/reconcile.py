@@ -146,12 +146,12 @@ def command(
     settings = config.load(path)
     log.configure(settings.daemon.log_level, settings.daemon.log_format)
     _give_up_after(deadline)
+    if even_readable and gap is None:
+        raise UsageError("--even-readable belongs to --accept-gap")
     if gap is not None or new_topic is not None:
         with jobs.interruptible():
             click.echo(_accept(settings, gap, new_topic, reason, even_readable=even_readable, as_json=as_json))
         return
-    if even_readable:
-        raise UsageError("--even-readable belongs to --accept-gap")
     if reason is not None:
         raise UsageError("--reason belongs to --accept-gap or --accept-topic")
     run = Run(
@@ -241,8 +241,6 @@ def _accept(
         raise UsageError("--accept-gap and --accept-topic need a --reason: it is written into the ledger")
     if gap is not None and new_topic is not None:
         raise UsageError("one of --accept-gap and --accept-topic at a time")
-    if even_readable and gap is None:
-        raise UsageError("--even-readable belongs to --accept-gap")
     store = _open(settings)
     if new_topic is not None:
         done = _accept_topic(settings, store, new_topic, reason)

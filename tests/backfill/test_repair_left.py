@@ -12,29 +12,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from logflume.backfill import repair
 from logflume.backfill.look import Found, Wanted, find, partition_of
-from logflume.cli import main
 from logflume.compact.plan import Wish
 from logflume.compact.record import Place
 from logflume.compact.run import Job, compact
 from logflume.core import layout
-from logflume.daemon import process
 from logflume.errors import StoreError, Unreachable
 from logflume.finish import plan as plans
 from logflume.finish.plan import File
 from logflume.model import HOUR_MS, Kind
 from logflume.reconcile.findings import What
-from logflume.reconcile.lock import only_one
 from logflume.reconcile.run import reconcile
 from logflume.store import Store
 from logflume.store.local import LocalStore
 from tests.backfill.test_repair_steps import Scene, quick_looks, scene
 from tests.compact.faults import Concats, Died, copies, dying
 from tests.reconcile.conftest import run_of
-from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree
+from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree, flip
 
 __all__ = ["quick_looks", "scene"]  # fixtures
 
@@ -44,11 +40,6 @@ other_bytes = pytest.mark.parametrize("scene", [True], indirect=True, ids=["othe
 
 def files_of(tree: Tree) -> Sequence[File]:
     return plans.decode((tree.path(tree.hour(0)) / layout.SUCCESS).read_bytes()).files
-
-
-def flip(path: Path) -> None:
-    data = path.read_bytes()
-    path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
 
 
 def uploads(store: Store) -> list[Path]:
@@ -161,6 +152,14 @@ def late_job(**wish: bool) -> Job:
     return Job(TOPIC, TOPIC_ID, HOUR_MS, Wish(1 << 30, **wish), (Place.LATE,))
 
 
+def decide_late(tree: Tree) -> None:
+    for ingest in tree.ingests:
+        # an entry's files are compacted once there is a newer one
+        for _ in range(2):
+            ingest.feed([ingest.now])
+            ingest.decide(everything=True)
+
+
 def late_lines(store: Store, tree: Tree) -> Counter[bytes]:
     directory = Path(store.root) / tree.hour(0, Kind.LATE)
     files = [path for path in directory.iterdir() if not path.name.startswith("_")]
@@ -170,11 +169,7 @@ def late_lines(store: Store, tree: Tree) -> Counter[bytes]:
 @same_bytes
 def test_what_a_rewrite_has_not_made_yet_is_not_made_beside_its_source(scene: Scene, tmp_path: Path) -> None:
     tree = scene.tree
-    for ingest in tree.ingests:
-        # an entry's files are compacted once there is a newer one
-        for _ in range(2):
-            ingest.feed([ingest.now])
-            ingest.decide(everything=True)
+    decide_late(tree)
     tree.store = Concats(tree.store.root)
     before = late_lines(tree.store, tree)
     assert compact(tree.store, late_job())
@@ -199,10 +194,7 @@ def test_what_a_rewrite_has_not_made_yet_is_not_made_beside_its_source(scene: Sc
 def test_what_a_rewrite_has_made_and_is_damaged_then_is_mended(scene: Scene) -> None:
     """Also while its sources are still kept."""
     tree = scene.tree
-    for ingest in tree.ingests:
-        for _ in range(2):
-            ingest.feed([ingest.now])
-            ingest.decide(everything=True)
+    decide_late(tree)
     before = late_lines(tree.store, tree)
     compact(tree.store, late_job(rewrite=True))
     directory = tree.path(tree.hour(0, Kind.LATE))
@@ -250,49 +242,3 @@ def test_an_hour_that_keeps_its_old_marker_is_named(scene: Scene) -> None:
     tree.path(f"{tree.hour(0)}/{second.name}").write_bytes(data)
     done = repair.repair(scene.job, find(store, scene.job, TOPIC_ID, of_first), 1, lambda _: None)
     assert (done.marked, done.unmarked) == (1, ())
-
-
-# -- the command ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> str:
-    path = tmp_path / "logflume.toml"
-    path.write_text(
-        f"""
-        [kafka]
-        "bootstrap.servers" = "127.0.0.1:1"
-        assignment = "static"
-        [output]
-        root = "file://{tmp_path}/live"
-        [daemon]
-        spool = "{tmp_path}/spool"
-        [[topic]]
-        name = "app"
-        timestamp = {{ field = "ts", unit = "ms" }}
-        """
-    )
-    return str(path)
-
-
-@pytest.mark.parametrize("more", [[], ["--dry-run"], ["--json"]], ids=["run", "dry run", "JSON"])
-def test_what_was_left_out_is_told(config: str, more: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "apart", lambda *_: Found((), (), skipped=("_late/app/some-hour",)))
-    done = CliRunner().invoke(main, ["backfill", "-c", config, "--repair", *more])
-    assert "_late/app/some-hour" in done.stdout
-    assert "nothing to do" not in done.stdout
-    assert done.exit_code == 9
-
-
-def test_an_hour_without_its_marker_is_told(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "apart", lambda *_: Found((), ()))
-    monkeypatch.setattr(repair, "repair", lambda *_: repair.Outcome((), 0, ("app/some-hour",), 0.1))
-    done = CliRunner().invoke(main, ["backfill", "-c", config, "--repair"])
-    assert done.exit_code == 9
-    assert "app/some-hour" in done.stderr
-
-
-def test_a_repair_waits_for_nobody_and_runs_beside_nobody(config: str, tmp_path: Path) -> None:
-    with only_one(tmp_path / "spool", f"file://{tmp_path}/live", ""):
-        done = CliRunner().invoke(main, ["backfill", "-c", config, "--repair"])
-    assert done.exit_code == 12

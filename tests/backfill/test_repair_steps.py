@@ -33,7 +33,7 @@ from logflume.store import Store
 from logflume.store.local import LocalStore
 from tests.compact.faults import Concats, Died, copies, die_everywhere, dying
 from tests.reconcile.conftest import quick_looks, run_of
-from tests.reconcile.tree import TOPIC, TOPIC_ID, Tree
+from tests.reconcile.tree import TOPIC, TOPIC_ID, Tree, flip
 
 __all__ = ["quick_looks"]
 
@@ -135,8 +135,7 @@ def damage(scene: Scene) -> None:
     directory = tree.path(tree.hour(0))
     first, second = plans.decode((directory / layout.SUCCESS).read_bytes()).files[:2]
     assert len(first.parts) > 1
-    data = (directory / first.name).read_bytes()
-    (directory / first.name).write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    flip(directory / first.name)
     scene.lost = {part.path for part in first.parts[1:]}
     (directory / second.name).unlink()
     with tree.finished(1).open("ab") as file:

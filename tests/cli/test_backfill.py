@@ -14,8 +14,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from logflume.backfill import repair
+from logflume.backfill.look import Found
 from logflume.cli import main
+from logflume.daemon import process
 from logflume.kafka.embedded import EmbeddedBroker, Outgoing, produce
+from logflume.reconcile.lock import only_one
 from tests.cli.conftest import Program
 
 HOUR_MS = 3_600_000
@@ -164,3 +168,26 @@ def test_on_a_terminal_there_is_a_bar_with_rate_and_time_left(config: str, tmp_p
     assert len(logged) == 1
     assert logged[0].rsplit("\r", 1)[1].startswith("\x1b[K"), logged
     assert f"{COUNT} records in" in seen
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"], ["--json"]], ids=["run", "dry run", "JSON"])
+def test_what_was_left_out_is_told(config: str, more: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "apart", lambda *_: Found((), (), skipped=("_late/app/some-hour",)))
+    done = CliRunner().invoke(main, ["backfill", "-c", config, "--repair", *more])
+    assert "_late/app/some-hour" in done.stdout
+    assert "nothing to do" not in done.stdout
+    assert done.exit_code == 9
+
+
+def test_an_hour_without_its_marker_is_told(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "apart", lambda *_: Found((), ()))
+    monkeypatch.setattr(repair, "repair", lambda *_: repair.Outcome((), 0, ("app/some-hour",), 0.1))
+    done = CliRunner().invoke(main, ["backfill", "-c", config, "--repair"])
+    assert done.exit_code == 9
+    assert "app/some-hour" in done.stderr
+
+
+def test_a_repair_waits_for_nobody_and_runs_beside_nobody(config: str, tmp_path: Path) -> None:
+    with only_one(tmp_path / "spool", f"file://{tmp_path}/live", ""):
+        done = CliRunner().invoke(main, ["backfill", "-c", config, "--repair"])
+    assert done.exit_code == 12

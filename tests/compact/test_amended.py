@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from logflume.backfill.look import Found, Wanted, find
@@ -14,7 +12,7 @@ from logflume.model import HOUR_MS
 from logflume.reconcile.run import reconcile
 from tests.backfill.test_repair_steps import Scene, quick_looks, scene
 from tests.reconcile.conftest import run_of
-from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID
+from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, flip
 
 __all__ = ["quick_looks", "scene"]  # fixtures
 
@@ -22,9 +20,7 @@ __all__ = ["quick_looks", "scene"]  # fixtures
 @pytest.mark.parametrize("scene", [True], indirect=True, ids=["other bytes"])
 def test_a_rewrite_that_stopped_at_a_damaged_part_is_completed_after_its_repair(scene: Scene) -> None:
     tree = scene.tree
-    path: Path = tree.finished(0)
-    data = path.read_bytes()
-    path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    flip(tree.finished(0))
     wish = Wish(1 << 30, rewrite=True)
     job = Job(TOPIC, TOPIC_ID, HOUR_MS, wish, (Place.HOUR,), until_ms=FIRST_HOUR + HOUR_MS)
     assert [one.state for one in compact(tree.store, job)] == ["failed"]

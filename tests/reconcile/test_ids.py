@@ -26,7 +26,7 @@ from tests.quarantine.test_quarantine import written as with_bad_times
 from tests.reconcile.conftest import Reconcile
 from tests.reconcile.test_crash import TOPIC_TABLE
 from tests.reconcile.test_repair import LONG_AGO
-from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree
+from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree, flip
 
 NEW_ID = "id-after-it"
 
@@ -40,8 +40,7 @@ def test_a_reinjected_file_that_is_gone_short_or_damaged_is_found(tmp_path: Path
     assert reconciled(tree, full=True, deep=True).findings == []
     tree.path(gone).unlink()
     tree.path(short).write_bytes(tree.path(short).read_bytes()[:-1])
-    data = tree.path(damaged).read_bytes()
-    tree.path(damaged).write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    flip(tree.path(damaged))
     found = reconciled(tree).findings
     assert {(one.what, one.path) for one in found} == {(What.REINJECTED_WRONG, gone), (What.REINJECTED_WRONG, short)}
     assert "quarantine app --reinject --into" in found[0].hint

@@ -1,8 +1,8 @@
 """A part's file made again from Kafka: the same lines, the same length, where possible the same bytes.
 
-The same bytes come out where the part was one compressed chunk, or is not compressed. Otherwise the chunks differ,
-and the file is brought to the decided length by a comment in the first gzip header, or by a skippable zstd frame:
-readers skip both, and whatever goes by lengths (merging, finishing, compaction, reconcile) sees no difference.
+The same bytes come out where the part is not compressed, or was one chunk and gzip's came from a CPU like this one.
+Otherwise the file is brought to the decided length by a comment in the first gzip header, or by a skippable zstd
+frame: readers skip both, and whatever goes by lengths (merging, finishing, compaction, reconcile) sees no difference.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ MEANINGS: dict[What, tuple[Mend, str]] = {
     What.KAFKA_TRUNCATED: (Mend.PERSON, "Kafka's log ends below what was decided"),
     What.TOPIC_RECREATED: (Mend.PERSON, "the topic was deleted and re-created"),
     What.REPAIR_FAILED: (Mend.PERSON, "a repair did not come about"),
-    What.KAFKA_UNREACHABLE: (Mend.NOTE, "Kafka does not answer, so nothing was compared with it"),
+    What.KAFKA_UNREACHABLE: (Mend.NOTE, "Kafka does not answer, so this was not compared with it"),
     What.TOPIC_GONE: (Mend.NOTE, "the topic is not in Kafka any more"),
     What.TRIMMED_UNSEEN: (Mend.NOTE, "entries were dropped by retention before a run saw them"),
 }

@@ -17,7 +17,7 @@ def compare(
     store: Store, topics: Topics, checked: Mapping[str, Sequence[TopicWalk]], *, read_committed: bool
 ) -> list[Finding]:
     """One request for all topics, and two for each. Raises nothing: an answer that does not come is a note, and what
-    was found of other topics stays.
+    was found of other topics and partitions stays.
     """
     try:
         known = topics.topics(list(checked))
@@ -39,8 +39,8 @@ def compare(
     return found
 
 
-def _unreachable(topic: str, error: LogflumeError) -> Finding:
-    return Finding(What.KAFKA_UNREACHABLE, topic, "kafka", str(error), hint=error.hint)
+def _unreachable(topic: str, error: LogflumeError, detail: str = "") -> Finding:
+    return Finding(What.KAFKA_UNREACHABLE, topic, "kafka", detail or str(error), hint=error.hint)
 
 
 def _recreated(store: Store, name: str, topic_id: str, walks: Sequence[TopicWalk]) -> list[Finding]:
@@ -61,25 +61,35 @@ def _recreated(store: Store, name: str, topic_id: str, walks: Sequence[TopicWalk
 
 def _offsets(store: Store, topics: Topics, walk: TopicWalk, *, read_committed: bool) -> list[Finding]:
     chains = {(walk.topic, number): chain for number, chain in walk.chains.items() if chain.head is not None}
-    starts = topics.start_offsets(chains)
-    ends = topics.end_offsets(chains, read_committed=read_committed)
+    starts = topics.each_start_offset(chains)
+    ends = topics.each_end_offset(chains, read_committed=read_committed)
     found = []
+    silent: dict[int, LogflumeError] = {}
     for part, chain in chains.items():
+        start, end = starts[part], ends[part]
+        if isinstance(start, LogflumeError):
+            silent[part[1]] = start
+            continue
+        if isinstance(end, LogflumeError):
+            silent[part[1]] = end
+            continue
         if chain.head is None:
             continue
         pid, committed = chain.pid, chain.head.state.committed
         path = layout.chain_directory(pid)
-        if starts[part] > committed:
+        if start > committed:
             # a running owner may have come further since the chain was read
             newest = commit.read_head(store, pid)
             committed = committed if newest is None else newest.state.committed
-        if starts[part] > committed:
-            detail = f"offsets {committed} to {starts[part] - 1} are gone from Kafka, and were never decided"
-            hint = (
-                f"to go on without them: logflume reconcile --accept-gap {pid}:{starts[part]} --reason TEXT -c CONFIG"
-            )
+        if start > committed:
+            detail = f"offsets {committed} to {start - 1} are gone from Kafka, and were never decided"
+            hint = f"to go on without them: logflume reconcile --accept-gap {pid}:{start} --reason TEXT -c CONFIG"
             found.append(Finding(What.KAFKA_LOST, pid.topic, path, detail, pid.topic_id, pid.partition, hint=hint))
-        if ends[part] < committed:
-            detail = f"the log ends at {ends[part]}, and offsets up to {committed - 1} were decided"
+        if end < committed:
+            detail = f"the log ends at {end}, and offsets up to {committed - 1} were decided"
             found.append(Finding(What.KAFKA_TRUNCATED, pid.topic, path, detail, pid.topic_id, pid.partition))
+    if silent:
+        numbers = ", ".join(map(str, sorted(silent)))
+        first = silent[min(silent)]
+        found.append(_unreachable(walk.topic, first, f"{first} (partitions {numbers} were not compared)"))
     return found

@@ -30,11 +30,12 @@ LOOK_BACK = 200
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A topic as Kafka has it now: its id, and per partition the first and the end offset."""
+    """A topic as Kafka has it now: its id, per partition the first and the end offset, or why one is not known."""
 
     topic_id: str
     starts: Mapping[int, int]
     ends: Mapping[int, int]
+    silent: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +156,18 @@ def read_logs(config: Config, names: Iterable[str]) -> dict[str, Log]:
         if name in known:
             topic = topics.topic(name)
             parts = [(name, number) for number in topic.partitions]
-            starts, ends = topics.start_offsets(parts), topics.end_offsets(parts)
-            logs[name] = Log(
-                topic.topic_id,
-                {number: starts[name, number] for number in topic.partitions},
-                {number: ends[name, number] for number in topic.partitions},
+            answers = [topics.each_start_offset(parts), topics.each_end_offset(parts)]
+            silent = {
+                number: str(answer)
+                for answered in answers
+                for (_, number), answer in answered.items()
+                if isinstance(answer, LogflumeError)
+            }
+            starts, ends = (
+                {n: answer for (_, n), answer in answered.items() if not isinstance(answer, LogflumeError)}
+                for answered in answers
             )
+            logs[name] = Log(topic.topic_id, starts, ends, silent)
     return logs
 
 
@@ -257,7 +264,10 @@ def topic_status(reader: Reader, config: TopicConfig, topic: str, log: Log | Non
     if not heads:
         notes.append("no ledger yet: nothing was read")
     first = reader.first_partitions(topic, topic_id) if heads else 0
-    numbers = sorted({*range(first), *heads, *(log.ends if log is not None else ())})
+    if log is not None and log.silent:
+        silent = ", ".join(map(str, sorted(log.silent)))
+        notes.append(f"Kafka does not tell the lag of partitions {silent}: {log.silent[min(log.silent)]}")
+    numbers = sorted({*range(first), *heads, *((*log.ends, *log.silent) if log is not None else ())})
     partitions = tuple(_partition(reader, heads.get(n), config, topic, topic_id, n, log) for n in numbers)
     needed = {*range(first), *heads}
     recent = recent_hours(heads, config.window_ms, hours)
@@ -278,8 +288,8 @@ def _partition(
     if state.seen is not None:
         hours.add(state.seen - state.seen % window)
     trouble = ""
-    if log is not None and end is not None:
-        facts = LogFacts(log.starts[number], end, None, len(log.ends))
+    if log is not None and end is not None and number not in log.silent:
+        facts = LogFacts(log.starts[number], end, None, len({*log.ends, *log.silent}))
         try:
             commit.check_log(PartitionId(topic, topic_id, number), head, facts, window)
         except Stopped as stopped:

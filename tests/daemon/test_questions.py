@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from logflume.daemon.questions import Questions, Together
 from logflume.errors import LogflumeError, Stopped, Unreachable
 from logflume.kafka.topics import Topic
+from tests.interleave import Play, explore
 
 WAIT_S = 10.0
 
@@ -59,6 +62,31 @@ def test_a_request_that_is_under_way_answers_no_later_question() -> None:
     gate, first, rest = while_one_is_under_way("a", "b")
     assert (first.result(), rest[0].result()) == (1, 2)
     assert len(gate.asked) == 2
+
+
+def test_in_every_order_an_answer_is_of_a_request_made_after_its_question() -> None:
+    def program(play: Play) -> Callable[[], None]:
+        clock = itertools.count()
+        answered: list[str] = []
+
+        def ask(keys: list[str]) -> dict[str, int | LogflumeError]:
+            made = next(clock)
+            play.point()
+            return dict.fromkeys(keys, made)
+
+        together: Together[str, int] = Together(ask)
+        together._lock, together._turn = play.lock(), play.lock()
+
+        def question(key: str) -> None:
+            came = next(clock)
+            assert together.one(key) > came
+            answered.append(key)
+
+        for name in "abc":
+            play.thread(name, lambda name=name: question(name))  # type: ignore[misc]  # each its own
+        return lambda: None if sorted(answered) == ["a", "b", "c"] else pytest.fail(str(answered))
+
+    assert explore(program) > 100
 
 
 def test_an_error_reaches_only_whose_it_is() -> None:

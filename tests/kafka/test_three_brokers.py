@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from logflume.config import load
 from logflume.errors import Unreachable
 from logflume.kafka.failures import UnknownTopic
 from logflume.kafka.topics import Topics
+from logflume.status.ledger import read_logs
+from tests.cli import files
 from tests.conftest import TopicFactory
-from tests.stack.kafka import KafkaCluster
+from tests.stack.kafka import KafkaCluster, create_topic
 from tests.stack.test_stack import RECORDS, consume, produce
 
 pytestmark = pytest.mark.slow
@@ -33,10 +37,11 @@ def test_three_brokers_serve_on_while_one_is_dead(kafka_cluster: KafkaCluster, t
 
 
 def test_questions_are_answered_again_whichever_broker_is_dead(
-    kafka_cluster: KafkaCluster, topic_factory: TopicFactory
+    kafka_cluster: KafkaCluster, topic_factory: TopicFactory, tmp_path: Path
 ) -> None:
     """K16. A decision asks for the topic's id: it must not wait for one broker while the others are well."""
     topic = topic_factory(bootstrap=kafka_cluster.bootstrap)
+    alone = create_topic(kafka_cluster.bootstrap, "one-replica-each", 3, replicas=1)
     clients = [Topics({"bootstrap.servers": kafka_cluster.bootstrap}, timeout_s=3) for _ in range(CLIENTS)]
 
     def ask(client: Topics) -> list[int]:
@@ -52,3 +57,5 @@ def test_questions_are_answered_again_whichever_broker_is_dead(
         assert list(pool.map(ask, clients)) == [[0]] * CLIENTS
         kafka_cluster.servers[0].kill()  # for good: this is the module's last test
         assert list(pool.map(ask, clients)) == [[0]] * CLIENTS
+    log = read_logs(load(Path(files.write(tmp_path, bootstrap=kafka_cluster.bootstrap))), [alone])[alone]
+    assert (sorted(log.ends.values()), len(log.silent)) == ([0, 0], 1)

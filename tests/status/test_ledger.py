@@ -94,6 +94,13 @@ def test_with_kafka_the_lag_is_known(store: Store, tmp_path: Path) -> None:
     assert [one.lag for one in found] == [90, 90, 590, None, None]
 
 
+def test_a_partition_without_a_leader_hides_only_its_own_lag(store: Store, tmp_path: Path) -> None:
+    log = Log(TOPIC_ID, {0: 0, 2: 0, 3: 0}, dict.fromkeys((0, 2, 3), 600), {1: "no leader"})
+    found = status(store, app(tmp_path), log)
+    assert [one.lag for one in found.partitions] == [90, None, 590, None]
+    assert found.notes == ("Kafka does not tell the lag of partitions 1: no leader",)
+
+
 def test_a_partition_that_was_added_holds_no_hour_before_it_has_a_ledger(store: Store, tmp_path: Path) -> None:
     """K11"""
     log = Log(TOPIC_ID, dict.fromkeys(range(5), 0), dict.fromkeys(range(5), 600))

@@ -28,6 +28,7 @@ from logflume.core.partition import Partition, Phase
 from logflume.daemon import process, spooldir
 from logflume.daemon.calls import AHEAD_THREADS, Calls
 from logflume.daemon.finisher import Finisher
+from logflume.daemon.memory import give_back
 from logflume.daemon.questions import Questions
 from logflume.daemon.report import FinishedHour, PartitionReport, Stop, WorkerReport
 from logflume.daemon.slot import Slot, Tools
@@ -57,6 +58,8 @@ POLL_RECORDS = 20_000
 POLL_S = 0.1
 TICK_S = 0.1
 REPORT_S = 1.0
+#: takes some milliseconds where much was freed, and what is needed again costs page faults
+GIVE_BACK_S = 60.0
 #: objects that may come up before the cycle collector looks at them; more than one poll's, since the default
 #: of 700 goes through the messages of a poll again and again: 0.5 µs a record, a third of what reading costs
 GC_OBJECTS = 200_000
@@ -118,6 +121,7 @@ class Worker:
         self._ready_by = time.monotonic() + JOIN_S
         self._answer_by = math.inf
         self._next_tick = self._next_report = 0.0
+        self._next_give_back = time.monotonic() + GIVE_BACK_S
         self._cores = ThreadPoolExecutor(max(2, os.cpu_count() or 2), thread_name_prefix="encode")
         self._hours = ThreadPoolExecutor(HOUR_THREADS, thread_name_prefix="finish")
         store = open_store(
@@ -295,6 +299,9 @@ class Worker:
         if now >= self._next_report:
             self._next_report = now + REPORT_S
             self._report()
+        if now >= self._next_give_back:
+            self._next_give_back = now + GIVE_BACK_S
+            give_back()
 
     def _throttle(self) -> None:
         """Hold the reader back while the spool is full (P3, N1); the group is kept."""

@@ -294,6 +294,7 @@ def played(clock: Clock, *, quietly: bool = True) -> Iterator[None]:
             Topics=lambda _options: FakeTopics(_host().broker),
             Calls=lambda _threads: _host().make_calls(),
             ThreadPoolExecutor=lambda *_, **__: _host().make_pool(),
+            give_back=lambda: None,  # real milliseconds, for each played minute
         ),
         mock.patch.multiple(slot, time=clock, encoder=lambda name: _host().make_encoder(name), random=Highest),
         mock.patch.multiple(finisher, time=clock),

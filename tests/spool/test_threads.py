@@ -113,15 +113,16 @@ def given_up_while_it_is_open(game: Game) -> None:
     game.close(2)
 
 
-@pytest.mark.parametrize("bad", [b"none", b"third"])
 @pytest.mark.parametrize(
-    "steps",
+    ("steps", "bad"),
     [
-        one_part_closed,
-        two_parts_closed_together,
-        closed_uploaded_removed,
-        given_up_while_it_closes,
-        given_up_while_it_is_open,
+        (one_part_closed, b"none"),
+        (one_part_closed, b"third"),
+        (two_parts_closed_together, b"none"),
+        (closed_uploaded_removed, b"none"),
+        (given_up_while_it_closes, b"none"),
+        (given_up_while_it_closes, b"third"),
+        (given_up_while_it_is_open, b"none"),
     ],
 )
 def test_whoever_is_interrupted_a_part_is_whole_or_an_error(

@@ -7,13 +7,11 @@ nearly every race needs no more (Musuvathi and Qadeer, "Iterative Context Boundi
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
 from typing import Any
 
-from tests.sim.baton import Actor
+from tests.sim.baton import Actor, on_one_core
 
 PREEMPTIONS = 2
 
@@ -115,22 +113,8 @@ def explore(program: Callable[[Play], Callable[[], None]], preemptions: int = PR
 
     Raises what a thread or that check raised, with the order in which it did.
     """
-    with _on_one_core():
+    with on_one_core():
         return _explore(program, preemptions)
-
-
-@contextmanager
-def _on_one_core() -> Iterator[None]:
-    """Only one thread runs at a time: to hand over from core to core takes three times as long."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {sorted(cores)[os.getpid() % len(cores)]})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
 
 
 def _explore(program: Callable[[Play], Callable[[], None]], preemptions: int) -> int:

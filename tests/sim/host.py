@@ -21,7 +21,7 @@ from logflume.kafka.events import TopicPart
 from logflume.spool.encoders import Encoder, encoder
 from logflume.store import local
 from logflume.store.local import LocalStore
-from tests.sim.baton import Actor, Killed
+from tests.sim.baton import Actor, Killed, on_one_core
 from tests.sim.gates import Effect, GatedStore
 from tests.sim.world import Broker, Clock, FakeSource, FakeTopics
 
@@ -286,6 +286,7 @@ def played(clock: Clock, *, quietly: bool = True) -> Iterator[None]:
 
     clock.skew_ms = lambda: _host().skew_ms
     with (
+        on_one_core(),
         mock.patch.multiple(
             worker,
             time=clock,

@@ -38,6 +38,14 @@ class LogFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicSeen:
+    """A topic when it was first seen; ``window_ms`` is None in a file of before it was kept."""
+
+    partitions: int
+    window_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Owner:
     """Who writes: a name unique to this process and claim, the clock in ms, and the configuration's hash."""
 
@@ -107,12 +115,12 @@ def claim(
     window_ms: int,
     ask: Callable[[], LogFacts],
     latest: bool,
-    firsts: dict[tuple[str, str], int] | None = None,
+    firsts: dict[tuple[str, str], TopicSeen] | None = None,
 ) -> Head:
     """S1: finish what the last owner left, then fence it with an entry of our own.
 
     ``latest``: a partition that was there when its topic was first seen begins at the end of the log.
-    ``firsts``: what ``first_partitions`` said to earlier claims, by topic and id; it never changes, and is added to.
+    ``firsts``: what ``first_seen`` said to earlier claims, by topic and id; it never changes, and is added to.
 
     Raises Stopped when the log and the chain contradict each other (K7, K8, K9, C4), before anything of it is
     written; Fenced when another owner is claiming at the same time; store errors with unknown outcome
@@ -139,10 +147,12 @@ def claim(
         head, facts, earlier = look()
     first = (firsts or {}).get((pid.topic, pid.topic_id))
     if first is None:
-        first = first_partitions(store, pid.topic, pid.topic_id, facts.partitions)
+        first = first_seen(store, pid.topic, pid.topic_id, TopicSeen(facts.partitions, window_ms))
         if firsts is not None:
             firsts[pid.topic, pid.topic_id] = first
-    added = pid.partition >= first or bool(earlier)
+    if first.window_ms is not None:
+        check_window(pid, window_ms, first.window_ms)
+    added = pid.partition >= first.partitions or bool(earlier)
     if head is None:
         start = facts.end if latest and not added else facts.start
         entry = ledger.genesis(
@@ -155,19 +165,26 @@ def claim(
     return _join(store, head, owner, earlier) if added and head.state.frontier is None else head
 
 
-def first_partitions(store: Store, topic: str, topic_id: str, now: int | None) -> int:
+def first_partitions(store: Store, topic: str, topic_id: str) -> int:
     """How many partitions a topic had when it was first seen: those are waited for from the first hour on,
-    later ones join. Written once, with the number there is ``now``; with None, Missing if it was not yet.
+    later ones join. Raises Missing where it was not seen yet.
     """
+    return first_seen(store, topic, topic_id, None).partitions
+
+
+def first_seen(store: Store, topic: str, topic_id: str, now: TopicSeen | None) -> TopicSeen:
+    """A topic when it was first seen. Written once, as it is ``now``; with None, Missing if it was not yet."""
     path = f"{store.root}/{layout.topic_path(topic, topic_id)}"
     if now is not None and store.stat(path) is None:
-        data = json.dumps({"topic": topic, "topic_id": topic_id, "partitions": now}).encode() + b"\n"
+        seen = {"topic": topic, "topic_id": topic_id, "partitions": now.partitions, "window_ms": now.window_ms}
+        data = json.dumps(seen).encode() + b"\n"
         store.put_if_absent(
             path, data, f"{store.root}/{layout.topic_directory(topic, topic_id)}/{uuid.uuid4().hex}.tmp"
         )
     try:
-        return int(json.loads(store.read(path))["partitions"])
-    except (ValueError, KeyError, TypeError) as error:
+        body = json.loads(store.read(path))
+        return TopicSeen(int(body["partitions"]), body.get("window_ms"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LedgerError(f"{path} cannot be read: {error}") from error
 
 
@@ -226,11 +243,7 @@ def check_log(pid: PartitionId, head: Head | None, facts: LogFacts, window_ms: i
             )
         return
     committed = head.state.committed
-    if head.state.window_ms != window_ms:
-        raise Stopped(
-            f"{pid}: window is {window_ms} ms, and the ledger has {head.state.window_ms} ms",
-            hint="the window of a topic with a ledger cannot change: set it back, or use another output.root",
-        )
+    check_window(pid, window_ms, head.state.window_ms)
     if committed < facts.start:
         raise Stopped(
             f"{pid}: offsets {committed} to {facts.start - 1} are lost, the log begins at {facts.start} (retention)",
@@ -246,6 +259,15 @@ def check_log(pid: PartitionId, head: Head | None, facts: LogFacts, window_ms: i
             f"{pid}: the group committed offset {facts.committed}, beyond the ledger's {committed}",
             hint="something else commits with this group.id, or the ledger was restored from a copy; "
             "reset the group's offset to the ledger's, or use another group.id",
+        )
+
+
+def check_window(pid: PartitionId, window_ms: int, known_ms: int) -> None:
+    """Raises Stopped: hours of two lengths have no common end at which they would be complete."""
+    if known_ms != window_ms:
+        raise Stopped(
+            f"{pid}: window is {window_ms} ms, and the ledger has {known_ms} ms",
+            hint="the window of a topic with a ledger cannot change: set it back, or use another output.root",
         )
 
 
@@ -415,7 +437,7 @@ def publish(store: Store, entry: Entry) -> None:
                     hint="someone removed it; 'logflume reconcile' says what is missing",
                 ) from None
 
-        run.reveal_appended_part(store, entry.pid, part, entry.state.window_ms)
+        run.reveal_appended_part(store, entry.pid, part, entry.state)
 
 
 def _taken_further(store: Store, entry: Entry, part: Part) -> bool:

@@ -214,7 +214,10 @@ class RecordReader:
             body = body[name]
         if self._unit == "iso":
             return _iso_time(body)
-        if isinstance(body, bool) or not isinstance(body, int | float) or not math.isfinite(body):
+        if isinstance(body, bool) or not isinstance(body, int | float):
+            return Reason.BAD_TIME
+        # an int may be too large for isfinite, and is the future's then
+        if isinstance(body, float) and not math.isfinite(body):
             return Reason.BAD_TIME
         try:
             return int(body) if self._to_ms is None else self._to_ms(body)
@@ -227,7 +230,7 @@ def _iso_time(text: Any) -> int | Reason:
         return Reason.BAD_TIME
     try:
         time = msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
+    except ValueError:  # msgspec's own, and UnicodeEncodeError for half of a surrogate pair
         return Reason.BAD_TIME
     return Reason.NAIVE_TIME if time.tzinfo is None else _from_iso(time)
 

@@ -12,7 +12,7 @@ the round trip over arbitrary identities.
     _logflume/<topic>/<topic id>/p00003/tmp/<unique name>
     _logflume/<topic>/<topic id>/plans/2026-11-22T07.json                 what finishing will do
     _logflume/<topic>/<topic id>/compactions/late/2026-11-22T07/000000.json   which files became which
-    _logflume/<topic>/<topic id>/topic.json                               how many partitions it began with
+    _logflume/<topic>/<topic id>/topic.json                               its first number of partitions, and window
 
 A topic name may hold only ``[a-zA-Z0-9._-]`` (Kafka's rule) and none of our own trees begins without an
 underscore, so a topic called ``_late`` would be the one collision: such names are refused.

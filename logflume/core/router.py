@@ -222,9 +222,11 @@ class Router:
         """A row that is rejected, or decided before."""
         offset = rows.offsets[i]
         if reason is None:
-            # It has its fate, but an accepted one moves the watermark again as it did then.
+            # It has its fate, but an accepted one moves the watermark again as it did then. A later time than any that
+            # was seen is not the one of then: the setting of the time has changed, and this one may be any.
             self.repeats += 1
-            if offset not in self.state.rejected and i not in rows.rejects:
+            then = self.state.seen is not None and rows.times[i] <= self.state.seen
+            if then and offset not in self.state.rejected and i not in rows.rejects:
                 self._accept(rows.times[i], offset, now)
             return
         time = rows.kafka_times[i] if 0 <= rows.kafka_times[i] < END_OF_TIME_MS else 0
@@ -328,7 +330,8 @@ class Router:
             if offset < closing.boundary and closing.covers(end):
                 raise LedgerError(
                     f"offset {offset} belongs to an hour that entry closed at {closing.boundary} without it",
-                    hint="the ledger and the log disagree; run 'logflume reconcile'",
+                    hint="the ledger and the log disagree: run 'logflume reconcile'. If [topic.timestamp] was changed "
+                    "since: set it back, start, stop in good order once all is read, and change it then",
                 )
         return True
 

@@ -120,7 +120,7 @@ class Finisher:
 
         def call() -> list[FinishedHour] | LogflumeError:
             try:
-                follower.refresh()
+                follower.refresh(lambda: self._calls.progress(title))
                 self._calls.progress(title)
                 return [done for done in self._pool.map(self._finish, follower.due(HOURS_AT_ONCE)) if done]
             except LogflumeError as error:

@@ -98,7 +98,7 @@ class Tools:
     decided: Callable[[Head], None]
     starts: list[tuple[Slot, int, int]] = field(default_factory=list)
     counters: Counters = field(default_factory=dict)
-    firsts: dict[tuple[str, str], int] = field(default_factory=dict)
+    firsts: dict[tuple[str, str], commit.TopicSeen] = field(default_factory=dict)
 
     def count(self, name: str, topic: str, label: str = "", by: int = 1) -> None:
         key = (name, topic, label)

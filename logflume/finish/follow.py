@@ -7,7 +7,7 @@ same work twice: an hour needs that partition to be closed anyway, so whoever ca
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -61,8 +61,12 @@ class TopicFollower:
 
     # -- following --------------------------------------------------------------------------------
 
-    def refresh(self) -> None:
-        """Read what was appended to the chains. Raises store errors and LedgerError."""
+    def refresh(self, progress: Callable[[], None] = lambda: None) -> None:
+        """Read what was appended to the chains. Raises store errors and LedgerError.
+
+        ``progress`` is called with each entry that was read: after a weekend on which a partition waited for a person,
+        those of all others are many.
+        """
         with self._lock:
             fed, self._fed = self._fed, {}
         known: list[PartitionId] = []
@@ -71,15 +75,19 @@ class TopicFollower:
         # was closed in what was read.
         while (now := commit.chains(self._store, self.topic, self.topic_id)) != known:
             known = now
-            for pid, (chain, later) in zip(known, self._pool.map(lambda pid: self._look(pid, fed), known), strict=True):
+            looks = self._pool.map(lambda pid: self._look(pid, fed, progress), known)
+            for pid, (chain, later) in zip(known, looks, strict=True):
                 if chain is None:
                     continue
+                commit.check_window(pid, self._config.window_ms, chain.head.state.window_ms)
                 self._chains[pid.partition] = chain
                 for head in later:
                     chain.take(head.entry)
                     chain.head = head
 
-    def _look(self, pid: PartitionId, fed: dict[int, list[Head]]) -> tuple[_Chain | None, list[Head]]:
+    def _look(
+        self, pid: PartitionId, fed: dict[int, list[Head]], progress: Callable[[], None]
+    ) -> tuple[_Chain | None, list[Head]]:
         """A chain and what was appended to it, for ``refresh`` to take.
 
         Changes nothing: where one partition's look fails, the others' go on beside the next refresh.
@@ -90,7 +98,7 @@ class TopicFollower:
             newest = own[max(own)] if own else commit.read_head(self._store, pid)
             if newest is None:
                 return None, []
-            chain = self._load(pid, newest)
+            chain = self._load(pid, newest, progress)
         head, later = chain.head, list[Head]()
         while True:
             after = own.get(head.entry.seq + 1)
@@ -100,12 +108,14 @@ class TopicFollower:
                 return chain, later
             later.append(after)
             head = after
+            progress()
 
-    def _load(self, pid: PartitionId, head: Head) -> _Chain:
+    def _load(self, pid: PartitionId, head: Head, progress: Callable[[], None]) -> _Chain:
         """A chain with what hours that are not finished need of it."""
         chain = _Chain(head)
         for seq in range(min(head.state.unfinished.values(), default=head.entry.seq), head.entry.seq):
             chain.take(commit.read_entry(self._store, pid, seq).entry)
+            progress()
         chain.take(head.entry)
         return chain
 
@@ -115,7 +125,7 @@ class TopicFollower:
     def closed_until(self) -> int | None:
         """Hours that end at or before this are closed by every partition; None while one has closed none."""
         try:
-            first = commit.first_partitions(self._store, self.topic, self.topic_id, None)
+            first = commit.first_partitions(self._store, self.topic, self.topic_id)
         except Missing:
             return None
         if any(number not in self._chains for number in range(first)):
@@ -132,7 +142,11 @@ class TopicFollower:
         until = self.closed_until
         firsts = [chain.head.state.first_hour for chain in self._chains.values()]
         begins = [hour for hour in firsts if hour is not None]
-        if until is None or not begins:
+        if until is None:
+            return []
+        if not begins:
+            # No record yet: what is closed has nothing to be finished. Said, so that entries stop to name those hours.
+            self.finished_until = max(until, self.finished_until or until)
             return []
         window = self._config.window_ms
         start = max(min(begins), self._start_of_unfinished() or min(begins))

@@ -93,7 +93,8 @@ def make_plan(
     """Parts in order of partition and offset, filled into files of about ``target_bytes``; a part is never split."""
     parts = [part for _, one in sorted(partitions.items()) for part in sorted(one.parts, key=lambda p: p.offsets.first)]
     if reveal == "early":
-        files = [File(part.path.rsplit("/", 1)[1], (part,)) for part in parts]
+        # one that was decided while the setting was another is hidden
+        files = [File(visible_name(part), (part,)) for part in parts]
     else:
         groups = _fill(parts, target_bytes)
         files = [

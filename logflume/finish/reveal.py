@@ -121,7 +121,7 @@ def _read(store: Store, head: Head, hour: int) -> _OneChain:
 def _missing(store: Store, topic: str, topic_id: str, hour: int, read: dict[int, _OneChain]) -> list[str]:
     """What keeps the hour from being complete, one line for each partition."""
     try:
-        first = commit.first_partitions(store, topic, topic_id, None)
+        first = commit.first_partitions(store, topic, topic_id)
     except Missing:
         first = 0
     missing = {number: "it has no ledger yet" for number in range(first) if number not in read}

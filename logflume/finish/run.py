@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from logflume.core import layout
-from logflume.core.ledger import Part
+from logflume.core.ledger import Part, State
 from logflume.errors import Exists, Missing, Stopped, StoreError, Unreachable
 from logflume.finish import plan as plans
 from logflume.finish.plan import File, Plan
@@ -22,8 +22,8 @@ LOOKS = 5
 def finish(store: Store, wanted: Plan, *, progress: Callable[[str], None] = lambda _: None) -> Plan | None:
     """S7 for one hour; returns the plan carried out, None when the hour had been marked before.
 
-    ``progress`` is called with the name of each step that was done, and of merging after each file, since a large
-    hour that has to be copied takes minutes.
+    ``progress`` is called with the name of each step that was done, and of merging after each file and each copied
+    chunk, since a large hour that has to be copied takes minutes.
     Raises Stopped where files contradict the plan, store errors after which the same call goes on.
     """
     directory = f"{store.root}/{wanted.directory}"
@@ -43,7 +43,7 @@ def finish(store: Store, wanted: Plan, *, progress: Callable[[str], None] = lamb
     publish_left(store, plan)
     progress("publish")
     for file in plan.files:
-        merge_and_reveal(store, plan, file)
+        merge_and_reveal(store, plan, file, progress=progress)
         progress("merge")
     sweep(store, plan)
     progress("sweep")
@@ -125,8 +125,8 @@ def publish_left(store: Store, plan: Plan) -> None:
                 continue
 
 
-def merge_and_reveal(store: Store, plan: Plan, file: File) -> None:
-    """S7b and S7c for one file."""
+def merge_and_reveal(store: Store, plan: Plan, file: File, *, progress: Callable[[str], None] = lambda _: None) -> None:
+    """S7b and S7c for one file; ``progress`` is called with each chunk that has to be copied."""
     directory = f"{store.root}/{plan.directory}"
     final = f"{directory}/{file.name}"
     first = f"{store.root}/{file.parts[0].path}"
@@ -140,7 +140,8 @@ def merge_and_reveal(store: Store, plan: Plan, file: File) -> None:
             _expect(store, final, file.size)
     elif not _has(store, final, file.size):
         tmp = _tmp(store, plan)
-        length = store.join([f"{store.root}/{part.path}" for part in file.parts], tmp)
+        sources = [f"{store.root}/{part.path}" for part in file.parts]
+        length = store.join(sources, tmp, progress=lambda: progress("copy"))
         if length != file.size:
             raise StoreError(f"joining {file.name} gave {length} bytes instead of {file.size}")
         reveal(store, tmp, final, file.size)
@@ -208,16 +209,22 @@ def _expect(store: Store, path: str, size: int) -> None:
 
 def sweep(store: Store, plan: Plan) -> None:
     """Remove what copying leaves: parts that the revealed files hold already. (After concat there are none.)"""
-    if plan.reveal == "early":
+    shown = {file.name for file in plan.files}
+    left = {
+        part.path.rsplit("/", 1)[1]: part
+        for file in plan.files
+        for part in file.parts
+        if part.path.rsplit("/", 1)[1] not in shown
+    }
+    if not left:
         return
-    named = {part.path.rsplit("/", 1)[1] for file in plan.files for part in file.parts}
     if not store.can_concat:
         # A local publisher that died between link and unlink left the part in tmp as well, and whoever claims
         # its partition would publish it again.
-        for part in (part for file in plan.files for part in file.parts):
+        for part in left.values():
             store.delete(f"{store.root}/{part.tmp}")
     for status in store.list(f"{store.root}/{plan.directory}"):
-        if status.name in named:
+        if status.name in left:
             store.delete(status.path)
 
 
@@ -244,8 +251,13 @@ def reveal_appended(store: Store, directory: str) -> list[FileStatus]:
     return found
 
 
-def reveal_appended_part(store: Store, pid: PartitionId, part: Part, window_ms: int) -> None:
-    """For one late part just published: show it if its hour is marked; else the finisher will."""
+def reveal_appended_part(store: Store, pid: PartitionId, part: Part, state: State) -> None:
+    """For one late part just published: show it if its hour is finished; else the finisher will."""
+    window_ms = state.window_ms
     directory = layout.hour_path(pid.topic, part.hour, window_ms)
-    if part.kind is Kind.LATE and part.path.startswith(f"{directory}/") and marked(store, f"{store.root}/{directory}"):
+    if part.kind is not Kind.LATE or not part.path.startswith(f"{directory}/"):
+        return
+    # the marker may have gone since, with all of an old day
+    finished = state.finished_until is not None and part.hour + window_ms <= state.finished_until
+    if finished or marked(store, f"{store.root}/{directory}"):
         reveal_appended(store, directory)

@@ -38,9 +38,9 @@ class Counted(Store):
         self.calls["concat"] += 1
         self._store.concat(target, sources)
 
-    def join(self, sources: Sequence[str], tmp: str) -> int:
+    def join(self, sources: Sequence[str], tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:
         self.calls["join"] += 1
-        return self._store.join(sources, tmp)
+        return self._store.join(sources, tmp, progress=progress)
 
     def stat(self, path: str) -> FileStatus | None:
         self.calls["stat"] += 1

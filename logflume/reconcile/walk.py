@@ -85,7 +85,7 @@ class TopicWalk:
     def open(self) -> None:
         """Find the chains and where to begin in each."""
         try:
-            self.first_partitions = commit.first_partitions(self._store, self.topic, self.topic_id, None)
+            self.first_partitions = commit.first_partitions(self._store, self.topic, self.topic_id)
         except (Missing, LedgerError) as error:
             path = layout.topic_path(self.topic, self.topic_id)
             hint = "without it no hour can be finished; the daemon writes a missing one when it starts again"

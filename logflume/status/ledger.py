@@ -193,7 +193,7 @@ class Reader:
 
     def first_partitions(self, topic: str, topic_id: str) -> int:
         try:
-            return commit.first_partitions(self.store, topic, topic_id, None)
+            return commit.first_partitions(self.store, topic, topic_id)
         except Missing:
             return 0
 

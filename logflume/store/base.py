@@ -16,7 +16,7 @@ Rules that hold for every call:
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -97,8 +97,11 @@ class Store(Protocol):
         call), StoreError with unknown outcome.
         """
 
-    def join(self, sources: Sequence[str], tmp: str) -> int:
-        """Copy the bytes of ``sources`` in order into the new file ``tmp``; returns its verified length."""
+    def join(self, sources: Sequence[str], tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:
+        """Copy the bytes of ``sources`` in order into the new file ``tmp``; returns its verified length.
+
+        ``progress`` is called for each chunk: a large file takes minutes.
+        """
 
     def stat(self, path: str) -> FileStatus | None:
         """The status of a path, or None where nothing is there (its parent may be missing too).

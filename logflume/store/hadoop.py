@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from logflume.errors import Exists, LogflumeError, Missing, Refused, ShortFile, StoreError, Unreachable
@@ -127,20 +127,22 @@ class HadoopStore(Store):
         if source is None:
             raise Missing(f"publish {final}: {tmp} is not there")
 
-    def join(self, sources: Sequence[str], tmp: str) -> int:
+    def join(self, sources: Sequence[str], tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:
         length = 0
         for path in sources:
             status = self.stat(path)
             if status is None:
                 raise Missing(f"join into {tmp}: {path} is not there")
             length += status.length
-        self._create(tmp, self._chunks_of(sources))
+        self._create(tmp, self._chunks_of(sources, progress))
         self._verify(tmp, length)
         return length
 
-    def _chunks_of(self, paths: Sequence[str]) -> Iterator[bytes]:
+    def _chunks_of(self, paths: Sequence[str], progress: Callable[[], None]) -> Iterator[bytes]:
         for path in paths:
-            yield from self.stream(path, CHUNK_BYTES)
+            for chunk in self.stream(path, CHUNK_BYTES):
+                progress()
+                yield chunk
 
     def _verify(self, path: str, length: int) -> None:
         """A file closed without an error may still be short: its length is the proof (H5, H13)."""

@@ -10,7 +10,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -75,13 +75,15 @@ class LocalStore(Store):
     def concat(self, target: str, sources: Sequence[str]) -> None:
         raise StoreError(f"concat of {len(sources)} files into {target}: not to be had on file://; use join")
 
-    def join(self, sources: Sequence[str], tmp: str) -> int:
+    def join(self, sources: Sequence[str], tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:
         with _errors("join into", tmp):
             expected = sum(os.stat(path).st_size for path in sources)
             with _new_file(tmp, expected) as target:
                 for path in sources:
                     with open(path, "rb") as source:
-                        shutil.copyfileobj(source, target, 1 << 20)
+                        while chunk := source.read(1 << 20):
+                            target.write(chunk)
+                            progress()
             return expected
 
     def stat(self, path: str) -> FileStatus | None:

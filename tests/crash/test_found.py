@@ -141,7 +141,11 @@ def test_how_many_partitions_a_topic_first_had_is_read_once_for_all_claims_of_a_
             read.append(path.rsplit("/", 1)[1])
             return super().read(path, offset, length)
 
-    store, owner, firsts = Watched(str(tmp_path)), Owner("one", lambda: 1, "c"), dict[tuple[str, str], int]()
+    store, owner, firsts = (
+        Watched(str(tmp_path)),
+        Owner("one", lambda: 1, "c"),
+        dict[tuple[str, str], commit.TopicSeen](),
+    )
 
     def ask() -> LogFacts:
         return LogFacts(0, 100, None, 4)

@@ -91,11 +91,11 @@ class GatedStore(Store):
             tear=lambda: self._inner.concat(target, sources[: (len(sources) + 1) // 2]),
         )
 
-    def join(self, sources: Sequence[str], tmp: str) -> int:
+    def join(self, sources: Sequence[str], tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:
         def tear() -> None:
             half(self._inner, tmp, b"".join(Path(path).read_bytes() for path in sources))
 
-        return self._do("join", tmp, lambda: self._inner.join(sources, tmp), tear=tear)
+        return self._do("join", tmp, lambda: self._inner.join(sources, tmp, progress=progress), tear=tear)
 
     def stat(self, path: str) -> FileStatus | None:
         return self._do("stat", path, lambda: self._inner.stat(path), changes=False)

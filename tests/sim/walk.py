@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from logflume.config import Config
 from logflume.core.layout import hour_directory
 from logflume.errors import Refused, ShortFile, StoreError, Unreachable
 from logflume.kafka.events import TopicPart
@@ -45,12 +46,8 @@ class Walk:
         self.rng = rng = random.Random(seed)
         self.clock, self.directory, self.root = clock, directory, directory / "logs"
         self.root.mkdir(parents=True)
-        self.config = adversary.config(
-            reveal=rng.choice(["complete", "complete", "early"]),
-            late=rng.choice(["side", "append"]),
-            roll_every=rng.choice(["200ms", "5s", "10m"]),
-            lateness=rng.choice(["0s", "10m"]),
-        )
+        # Mostly all hosts have one configuration; else each start draws its own, as while settings are rolled out.
+        self.configs = [self._draw_config() for _ in range(rng.choice([1, 1, 3]))]
         kind: Callable[[str], LocalStore] = rng.choice([LocalStore, ConcatStore])
         self.store = kind(str(self.root))
         self.broker = Broker({partition: [] for partition in range(rng.choice([1, 2, 3]))})
@@ -70,11 +67,19 @@ class Walk:
 
     # -- hosts --------------------------------------------------------------------------------------
 
+    def _draw_config(self) -> Config:
+        rng = self.rng
+        return adversary.config(
+            reveal=rng.choice(["complete", "complete", "early"]),
+            late=rng.choice(["side", "append"]),
+            roll_every=rng.choice(["200ms", "5s", "10m"]),
+            lateness=rng.choice(["0s", "10m"]),
+        )
+
     def start_host(self) -> Host:
         self.born += 1
-        host = Host(
-            f"h{self.born}", self.config, self.store, self.broker, self.clock, self.directory / f"spool-{self.born}"
-        )
+        config, spool = self.rng.choice(self.configs), self.directory / f"spool-{self.born}"
+        host = Host(f"h{self.born}", config, self.store, self.broker, self.clock, spool)
         host.threads = True
         host.order = lambda _number, effect, do: self.effect(host, effect, do)
         host.watch = self.watch

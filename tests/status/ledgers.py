@@ -20,7 +20,7 @@ TOPIC_ID = "topicid0000000000000AA"
 
 def write(store: Store, topic_id: str = TOPIC_ID, at: int = H9) -> None:
     """Hour 6 is complete, 7 incomplete, 8 closed by partition 0 only; partition 3 has no ledger."""
-    commit.first_partitions(store, "app", topic_id, 4)
+    commit.first_seen(store, "app", topic_id, commit.TopicSeen(4, HOUR_MS))
     for number, (watermark, frontier) in enumerate([(H9 + 15 * MINUTE_MS, H9), (H9 + 5 * MINUTE_MS, H8), (None, None)]):
         head = _begin(store, PartitionId("app", topic_id, number), at)
         if watermark is not None and frontier is not None:

@@ -116,6 +116,7 @@ def claim(
     ask: Callable[[], LogFacts],
     latest: bool,
     firsts: dict[tuple[str, str], TopicSeen] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Head:
     """S1: finish what the last owner left, then fence it with an entry of our own.
 
@@ -159,7 +160,7 @@ def claim(
             pid, window_ms=window_ms, start=start, owner=owner.name, at=owner.clock(), config=owner.config
         )
     else:
-        publish(store, head.entry)
+        publish(store, head.entry, progress=progress)
         entry = ledger.claim(head, owner=owner.name, at=owner.clock(), config=owner.config)
     head = append(store, entry)
     return _join(store, head, owner, earlier) if added and head.state.frontier is None else head
@@ -249,9 +250,9 @@ def check_log(pid: PartitionId, head: Head | None, facts: LogFacts, window_ms: i
             f"{pid}: offsets {committed} to {facts.start - 1} are lost, the log begins at {facts.start} (retention)",
             hint=f"to go on without them: logflume reconcile --accept-gap {pid}:{facts.start} --reason TEXT -c CONFIG",
         )
-    if committed > facts.end:
+    if head.state.reached > facts.end:
         raise Stopped(
-            f"{pid}: the ledger is at offset {committed}, but the log ends at {facts.end} (truncated?)",
+            f"{pid}: the ledger is at offset {head.state.reached}, but the log ends at {facts.end} (truncated?)",
             hint="records that were written to HDFS are not in Kafka any more; find out why before going on",
         )
     if facts.committed is not None and facts.committed > committed:
@@ -336,21 +337,21 @@ class Decision:
 def decide(store: Store, decision: Decision, owner: Owner, *, progress: Callable[[str], None] = lambda _: None) -> Head:
     """S3 to S5 for one round. Raises Fenced, Stopped, or a store error after which the same call goes on.
 
-    ``progress`` is called with the name of each step that was done.
+    ``progress`` is called with the name of each step that was done, and after each part: a log that is read for the
+    first time gives hundreds in one round.
     """
     for part in decision.round.parts:
         if part.serial not in decision.uploaded:
             decision.uploaded[part.serial] = upload(
                 store, decision.head.entry.pid, decision.files[part.serial], part.first
             )
-    progress("upload")
+            progress("upload")
     if decision.entry is None:
         decision.entry = entry_of(decision, owner)
         ledger.check_follows(decision.head, decision.entry)
     head = append(store, decision.entry)
     progress("append")
-    publish(store, head.entry)
-    progress("publish")
+    publish(store, head.entry, progress=progress)
     return head
 
 
@@ -412,8 +413,8 @@ def entry_of(decision: Decision, owner: Owner) -> Entry:
     )
 
 
-def publish(store: Store, entry: Entry) -> None:
-    """S5: every part of a decided entry to its final name.
+def publish(store: Store, entry: Entry, *, progress: Callable[[str], None] = lambda _: None) -> None:
+    """S5: every part of a decided entry to its final name; ``progress`` is called after each.
 
     Raises Stopped where the name is taken by another file, or the part is gone without having been
     merged by a finisher.
@@ -438,6 +439,7 @@ def publish(store: Store, entry: Entry) -> None:
                 ) from None
 
         run.reveal_appended_part(store, entry.pid, part, entry.state)
+        progress("publish")
 
 
 def _taken_further(store: Store, entry: Entry, part: Part) -> bool:

@@ -212,7 +212,7 @@ class Batch:
 
     ``values[i]`` is None for a tombstone. ``kafka_times[i]`` is ms, or −1 where the record has none, of the
     ``TimeType`` in ``time_types[i]``. ``next_offset`` is the position after the batch: greater than the last offset,
-    and past any transaction markers the client skipped. ``leader_epoch`` is of the last record, −1 if unknown.
+    and past any transaction markers the client skipped. ``leader_epoch`` is of all records, −1 if unknown.
     """
 
     topic: str

@@ -109,12 +109,30 @@ def test_an_object_split_over_two_records_is_two_bad_records() -> None:
         ("iso", b'"2026-09-21T14:13:20"', Reason.NAIVE_TIME),  # D4
         ("iso", b'"yesterday"', Reason.BAD_TIME),
         ("iso", b"1790000000000", Reason.BAD_TIME),
+        # each of these two killed every worker that read it
+        ("iso", b'"\\ud800"', Reason.BAD_TIME),
+        ("ms", b"9" * 401, int("9" * 401)),
     ],
 )
 def test_units_are_what_they_say(unit: str, text: bytes, time: int | Reason) -> None:
     config = topic(timestamp={"field": "ts", "unit": unit})
     assert read(config, b'{"ts":' + text + b"}", b'{"ts":' + text + b"}") == [time, time]
     assert read(config, b'{"ts":' + text + b"}", None) == [time, Reason.TOMBSTONE]
+
+
+@given(
+    st.lists(
+        st.one_of(st.integers(), st.floats(), st.integers().map(lambda n: n << 1200), st.text()).map(json.dumps)
+        | st.sampled_from(['"\\ud800"', "1e400", "-0", '"2026-09-21T14:13:20Z\\ud800"', "1790000000000"]),
+        max_size=4,
+    ),
+    st.sampled_from(["s", "ms", "us", "ns", "iso"]),
+)
+def test_no_time_that_a_record_may_hold_raises(values: list[str], unit: str) -> None:
+    config = topic(timestamp={"field": "ts", "unit": unit})
+    lines: list[bytes | None] = [b'{"ts":' + value.encode() + b"}" for value in values]
+    alone = [read(config, line)[0] for line in lines]
+    assert read(config, *lines, None) == [*alone, Reason.TOMBSTONE]
 
 
 def test_a_dotted_field_is_found_and_a_missing_level_is_no_time() -> None:

@@ -107,6 +107,11 @@ class State:
     quarantined: int = 0
     dropped: int = 0
 
+    @property
+    def reached(self) -> int:
+        """The offset behind all that was decided: a log that ends before it was truncated."""
+        return max(self.committed, self.decided.last + 1) if self.decided else self.committed
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

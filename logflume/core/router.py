@@ -113,7 +113,7 @@ class Router:
         self.frontier = state.frontier
         self.blind = state.blind
         self.open: dict[tuple[Kind, int], OpenPart] = {}
-        self.leader_epoch = state.leader_epoch
+        self.leader_epoch = self._claimed_epoch = state.leader_epoch
         self.finished_until = state.finished_until
         self.closed: list[Closing] = []
         self.gaps = OffsetSet()
@@ -209,7 +209,15 @@ class Router:
                 elif rows.times[i] > self._latest(rows.kafka_times[i], now):
                     odd.setdefault(i, Reason.FUTURE)
         if rows.offsets[start] < self._fresh_from:
-            odd |= {i: None for i in range(start, n) if rows.offsets[i] in self.state.decided}
+            again = {i: None for i in range(start, n) if rows.offsets[i] in self.state.decided}
+            if again and rows.leader_epoch > self._claimed_epoch >= 0:
+                # All that was decided had been read from this leader or earlier ones.
+                raise LedgerError(
+                    f"offset {rows.offsets[min(again)]} was decided, and another record of a later leader "
+                    f"({rows.leader_epoch} after {self._claimed_epoch}) is there now: the log was truncated",
+                    hint="records that were written to HDFS are not in Kafka any more; find out why before going on",
+                )
+            odd |= again
         return odd
 
     def _latest(self, kafka_time: int, now: int) -> int:

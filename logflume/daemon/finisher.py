@@ -42,6 +42,8 @@ class _Topic:
     news: bool = False
     next_look: float = 0.0
     held: str = ""
+    #: hours that could not be finished when last tried
+    failed: int = 0
     #: per partition decided here, and the earliest of them: to where the hours are closed, in ms
     frontiers: dict[int, int | None] = field(default_factory=dict)
     closed_here: int | None = None
@@ -118,26 +120,30 @@ class Finisher:
     def _submit(self, name: str, topic: _Topic, follower: TopicFollower) -> None:
         title = f"finish {name}"
 
-        def call() -> list[FinishedHour] | LogflumeError:
+        def call() -> list[FinishedHour | LogflumeError]:
             try:
                 follower.refresh(lambda: self._calls.progress(title))
                 self._calls.progress(title)
-                return [done for done in self._pool.map(self._finish, follower.due(HOURS_AT_ONCE)) if done]
+                # those that failed are tried again, and hold no others back
+                return list(self._pool.map(self._finish, follower.due(HOURS_AT_ONCE + topic.failed)))
             except LogflumeError as error:
-                return error
+                return [error]
 
         # With 64 partitions that close their next hour, it waited 3.5 s for a thread (p90, measured).
         self._calls.submit(title, call, lambda found: self._done(name, topic, follower, found), ahead=True)
 
-    def _finish(self, plan: Plan) -> FinishedHour | None:
-        """One hour; None when someone else had marked it."""
+    def _finish(self, plan: Plan) -> FinishedHour | LogflumeError:
+        """One hour, or what keeps it from being finished."""
         steps = Steps()
 
         def progress(step: str) -> None:
             self._calls.progress(f"finish {plan.topic}")
             steps(step)
 
-        done = run.finish(self._store, plan, progress=progress)
+        try:
+            done = run.finish(self._store, plan, progress=progress)
+        except LogflumeError as error:
+            return error
         log.debug("hour steps", topic=plan.topic, hour=plan.hour, **steps.seconds)
         if done is None:
             return FinishedHour(plan.topic, plan.hour, -1.0, not plan.incomplete, 0, 0)
@@ -152,17 +158,16 @@ class Finisher:
         )
 
     def _done(
-        self, name: str, topic: _Topic, follower: TopicFollower, found: list[FinishedHour] | LogflumeError
+        self, name: str, topic: _Topic, follower: TopicFollower, found: list[FinishedHour | LogflumeError]
     ) -> None:
         topic.running = False
-        if isinstance(found, LogflumeError):
-            if str(found) != topic.held:
-                log.warning("an hour is held back", topic=name, error=str(found), hint=found.hint)
-            topic.held = str(found)
-            topic.look_in(RETRY_S)
-            return
-        topic.held = ""
-        for hour in found:
+        errors = [one for one in found if isinstance(one, LogflumeError)]
+        hours = [one for one in found if isinstance(one, FinishedHour)]
+        held = str(errors[0]) if errors else ""
+        if errors and held != topic.held:
+            log.warning("an hour is held back", topic=name, error=held, hint=errors[0].hint)
+        topic.held, topic.failed = held, len(errors)
+        for hour in hours:
             follower.finished(hour.hour)
             if hour.seconds >= 0:
                 self.finished.append(hour)
@@ -178,7 +183,10 @@ class Finisher:
                     seconds=round(hour.seconds, 3),
                 )
         topic.finished_until = follower.finished_until
-        topic.look_in(0.0 if found else WAITING_S if follower.waits else QUIET_S)
+        if hours:
+            topic.look_in(0.0)
+        else:
+            topic.look_in(RETRY_S if errors else WAITING_S if follower.waits else QUIET_S)
 
     def _submit_learn(self, name: str, topic: _Topic) -> None:
         """Owners of other partitions only have to know what is finished, to keep their entries short."""

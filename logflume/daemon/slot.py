@@ -241,6 +241,7 @@ class Slot:
             return
         config, topic, partition = self.config, self.topic, self.partition
         owner = self._owner = self._new_owner()
+        title = f"claim {self}"
 
         def check_wanted() -> None:
             if self.machine.life != life:
@@ -270,12 +271,13 @@ class Slot:
                         ask=lambda: facts(known),
                         latest=config.start == "latest",
                         firsts=tools.firsts,
+                        progress=lambda _: tools.calls.progress(title),
                     )
                 )
             except LogflumeError as error:
                 return event_of(error)
 
-        tools.calls.submit(f"claim {self}", call, lambda event: self._claimed(life, event))
+        tools.calls.submit(title, call, lambda event: self._claimed(life, event))
 
     def _new_owner(self) -> Owner:
         """One for each claim: a claim that hung would take the next one's entry for its own."""
@@ -306,6 +308,11 @@ class Slot:
             self._closing = {part.serial: tools.spool.close(self, part.serial) for part in action.round.parts}
         closing, owner, life, since = self._closing, self._owner, self.machine.life, time.monotonic()
         pid, steps = action.head.entry.pid, Steps()
+        title = f"decide {self}"
+
+        def progress(step: str) -> None:
+            tools.calls.progress(title)
+            steps(step)
 
         def call() -> Event:
             steps("thread")
@@ -314,7 +321,7 @@ class Slot:
                 steps("files")
                 tools.questions.confirm(pid.topic, pid.topic_id, since)
                 steps("confirm")
-                head = commit.decide(tools.store, decision, owner, progress=steps)
+                head = commit.decide(tools.store, decision, owner, progress=progress)
                 log.debug("decided", partition=str(pid), until=head.state.frontier, **steps.seconds)
                 return Decided(head)
             except SpoolBroken as broken:
@@ -322,7 +329,7 @@ class Slot:
             except LogflumeError as error:
                 return event_of(error)
 
-        tools.calls.submit(f"decide {self}", call, lambda event: self._decided(life, decision, event))
+        tools.calls.submit(title, call, lambda event: self._decided(life, decision, event))
 
     def _names(self, action: Decide) -> dict[int, str]:
         pid, config = action.head.entry.pid, self.config

@@ -254,7 +254,7 @@ static PyObject *batch_of(Queue *self, rd_kafka_message_t **run, Py_ssize_t n) {
     if (keys)
         made = PyObject_CallFunction(self->make_batch, "siOOOLiOO", rd_kafka_topic_name(run[0]->rkt), run[0]->partition,
                                      values, offsets, times, (long long)run[n - 1]->offset + 1,
-                                     rd_kafka_message_leader_epoch(run[n - 1]), keys, types);
+                                     rd_kafka_message_leader_epoch(run[0]), keys, types);
     Py_XDECREF(types);
     Py_XDECREF(times);
     Py_XDECREF(values);
@@ -283,8 +283,10 @@ static PyObject *Queue_take(Queue *self, PyObject *args) {
     PyObject *items = n < 0 ? PyErr_Format(PyExc_RuntimeError, "librdkafka refuses the queue") : PyList_New(0);
     for (ssize_t i = 0, end; items && i < n; i = end) {
         rd_kafka_message_t *first = found[i];
+        int32_t epoch = first->err ? -1 : rd_kafka_message_leader_epoch(first);
         for (end = i + 1; end < n && !first->err && !found[end]->err && found[end]->rkt == first->rkt &&
-                          found[end]->partition == first->partition;
+                          found[end]->partition == first->partition &&
+                          rd_kafka_message_leader_epoch(found[end]) == epoch;
              end++)
             ;
         PyObject *item = first->err ? error_of(first) : batch_of(self, found + i, end - i);

@@ -45,11 +45,23 @@ def key(message: Message) -> TopicPart:
     return topic or "", -1 if partition is None else partition
 
 
+def by_leader(messages: list[Message]) -> Iterator[list[Message]]:
+    """One partition's records, cut where another leader has written on."""
+    start = 0
+    # epochs only rise
+    if messages[0].leader_epoch() != messages[-1].leader_epoch():
+        epochs = list(map(Message.leader_epoch, messages))
+        for end in compress(range(1, len(epochs)), map(ne, epochs, islice(epochs, 1, None))):
+            yield messages[start:end]
+            start = end
+    yield messages[start:] if start else messages
+
+
 def batch(part: TopicPart, messages: list[Message]) -> Batch:
-    """One partition's records as columns."""
+    """One partition's records, of one leader, as columns."""
     offsets: list[int] = list(map(Message.offset, messages))  # type: ignore[arg-type]  # None only on errors
     stamps = list(map(Message.timestamp, messages))
-    epoch = messages[-1].leader_epoch()
+    epoch = messages[0].leader_epoch()
     return Batch(
         topic=part[0],
         partition=part[1],

@@ -163,7 +163,8 @@ class Source:
     def _split(self, messages: list[Message]) -> None:
         if messages:
             for part, records in batches.groups(messages, one_topic=len(self._topics) == 1):
-                self._hand_over(batches.batch(part, records))
+                for written in batches.by_leader(records):
+                    self._hand_over(batches.batch(part, written))
 
     def _hand_over(self, read: Batch) -> None:
         part = read.topic, read.partition

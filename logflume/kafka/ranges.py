@@ -81,6 +81,7 @@ class RangeReader:
             inside = bisect_left(made.offsets, self.end)
             made = made.pick(range(inside)) if inside else None
         if made is not None:
+            made.leader_epoch = -1  # a batch here may be of several
             made.next_offset = self.position = max(self.position, made.next_offset)
         return made
 

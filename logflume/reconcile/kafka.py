@@ -85,8 +85,8 @@ def _offsets(store: Store, topics: Topics, walk: TopicWalk, *, read_committed: b
             detail = f"offsets {committed} to {start - 1} are gone from Kafka, and were never decided"
             hint = f"to go on without them: logflume reconcile --accept-gap {pid}:{start} --reason TEXT -c CONFIG"
             found.append(Finding(What.KAFKA_LOST, pid.topic, path, detail, pid.topic_id, pid.partition, hint=hint))
-        if end < committed:
-            detail = f"the log ends at {end}, and offsets up to {committed - 1} were decided"
+        if end < chain.head.state.reached:
+            detail = f"the log ends at {end}, and offsets up to {chain.head.state.reached - 1} were decided"
             found.append(Finding(What.KAFKA_TRUNCATED, pid.topic, path, detail, pid.topic_id, pid.partition))
     if silent:
         numbers = ", ".join(map(str, sorted(silent)))

@@ -68,6 +68,16 @@ def cut(it: Router, *, everything: bool = False, mono: float = 0.0) -> Round:
     return it.cut(mono, seq=1, everything=everything)
 
 
+def decided_above_c() -> State:
+    """Offset 0 is open, 1 and 2 are decided with the closing of an earlier hour."""
+    it = fresh()
+    feed(it, 2101, 2050, 2060)
+    feed(it, 2140)
+    state = cut(it).state
+    assert (state.committed, list(state.decided), state.frontier) == (0, [1, 2], 2100)
+    return replace(state, leader_epoch=5)
+
+
 def restarted(it: Router, round_: Round) -> Router:
     """A successor that knows only what the round would write."""
     return Router(it.rules, round_.state)
@@ -621,3 +631,21 @@ def test_a_batch_over_a_long_time_is_held_against_each_records_own_kafka_time() 
     assert [keep.rows for keep in keeps] == [slice(0, 4)]
     keeps = it.route(rows(range(5, 9), times, kafka=[20_000, 25_000, 28_949, 24_000]), now=NOW, mono=0.0)
     assert held(it)[("quarantine", 20_000)] == [7]
+
+
+def test_a_replay_under_another_setting_of_the_time_closes_nothing_by_what_was_decided() -> None:
+    """A restart that read ms as s put the frontier of the partition into the year 58692."""
+    it = fresh(state=decided_above_c())
+    it.route(rows(range(3), [2_101_000, 2_050_000, 2_060_000], kafka=[2101, 2050, 2060]), now=NOW, mono=0.0)
+    assert (it.frontier, it.repeats) == (2100, 2)
+    assert held(it) == {("quarantine", 2100): [0]}
+
+
+def test_a_decided_offset_that_a_later_leader_has_written_is_a_truncated_log() -> None:
+    """K9: below C nothing tells it, and the new records were taken for repeated ones."""
+    again = rows(range(3), [2101, 2050, 2060])
+    fresh(state=decided_above_c()).route(replace(again, leader_epoch=5), now=NOW, mono=0.0)
+    with pytest.raises(LedgerError, match=r"offset 1 was decided.*6 after 5.*truncated"):
+        fresh(state=decided_above_c()).route(replace(again, leader_epoch=6), now=NOW, mono=0.0)
+    # what was only read then, and is read anew, is whatever is there now
+    fresh(state=decided_above_c()).route(replace(rows([0], [2101]), leader_epoch=6), now=NOW, mono=0.0)

@@ -16,6 +16,7 @@ from logflume.model import HOUR_MS, PartitionId
 from logflume.store.base import FileStatus
 from logflume.store.local import LocalStore
 from tests.crash.points import Variant, settings
+from tests.reconcile.tree import FIRST_HOUR, Tree
 from tests.sim.game import game
 from tests.sim.host import played
 from tests.sim.world import TOPIC, TOPIC_ID, Clock
@@ -62,6 +63,29 @@ def test_a_log_that_contradicts_the_chain_stops_the_partition_and_changes_nothin
         claim(store, facts, window_ms=window_ms)
     assert stopped.value.hint
     assert commit.read_head(store, PID) == before
+
+
+def test_a_log_that_ends_below_what_was_decided_above_c_is_truncated(tmp_path: Path) -> None:
+    """K9"""
+    tree = Tree(tmp_path, partitions=1)
+    ingest = tree.ingests[0]
+    ingest.feed([FIRST_HOUR + HOUR_MS + 1, FIRST_HOUR + 1, FIRST_HOUR + 2, FIRST_HOUR + HOUR_MS + 120_000])
+    state = ingest.decide().state
+    assert (state.committed, list(state.decided)) == (0, [1, 2])
+    commit.check_log(tree.pid(), ingest.head, LogFacts(0, 3, None, 1), HOUR_MS)
+    with pytest.raises(Stopped, match="at offset 3, but the log ends at 2"):
+        commit.check_log(tree.pid(), ingest.head, LogFacts(0, 2, None, 1), HOUR_MS)
+
+
+def test_all_partitions_of_a_topic_have_one_window(tmp_path: Path) -> None:
+    """C2: a host with another one began chains of its own, and hours were marked that held a quarter of them."""
+    tree = Tree(tmp_path, partitions=1)
+    with pytest.raises(Stopped, match="window is 900000 ms, and the ledger has 3600000 ms"):
+        commit.claim(
+            tree.store, tree.pid(1), tree.ingests[0].owner, window_ms=HOUR_MS // 4,
+            ask=lambda: LogFacts(0, 0, None, 2), latest=False,
+        )  # fmt: skip
+    assert commit.chains(tree.store, tree.pid().topic, tree.pid().topic_id) == [tree.pid(0)]
 
 
 def test_a_group_with_offsets_and_no_ledger_is_refused(tmp_path: Path) -> None:

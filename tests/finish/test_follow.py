@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from logflume.errors import Unreachable
+from logflume.errors import Stopped, Unreachable
 from logflume.finish.follow import TopicFollower
+from logflume.model import HOUR_MS
 from logflume.reconcile.look import Counted
 from logflume.store.base import FileStatus
-from tests.reconcile.tree import TOPIC, TOPIC_ID, Tree
+from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree
 
 
 @pytest.mark.parametrize("known", [(), (0,), (0, 1)], ids=["none", "one", "all"])
@@ -81,3 +82,44 @@ def test_a_look_that_outlives_a_failed_refresh_takes_nothing_twice(tmp_path: Pat
     with pool:
         again.refresh()
     assert follower._chains == again._chains
+
+
+def test_a_chain_of_another_window_is_never_planned_with(tmp_path: Path) -> None:
+    """C2"""
+    tree = Tree(tmp_path).fill(1, finish=False)
+    other = tree.topic.model_copy(update={"window_ms": HOUR_MS // 4})
+    with ThreadPoolExecutor(2) as pool, pytest.raises(Stopped, match="window is 900000 ms"):
+        TopicFollower(tree.store, TOPIC, TOPIC_ID, other, pool).refresh()
+
+
+def test_each_entry_that_is_read_is_told(tmp_path: Path) -> None:
+    """A refresh that reads a weekend's entries was killed as if it hung."""
+    tree = Tree(tmp_path).fill(3, finish=False)
+    told: list[None] = []
+    with ThreadPoolExecutor(2) as pool:
+        TopicFollower(tree.store, TOPIC, TOPIC_ID, tree.topic, pool).refresh(lambda: told.append(None))
+    first = min(min(one.head.entry.state.unfinished.values()) for one in tree.ingests)
+    assert len(told) == sum(one.head.entry.seq - first for one in tree.ingests) > 8
+
+
+def test_a_topic_without_records_keeps_its_entries_short(tmp_path: Path) -> None:
+    """Each entry named all hours that were closed before it, and none could be removed."""
+    tree = Tree(tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        follower = TopicFollower(tree.store, TOPIC, TOPIC_ID, tree.topic, pool)
+        for n in range(5):
+            for ingest in tree.ingests:
+                ingest.idle(FIRST_HOUR + (n + 1) * HOUR_MS)
+                ingest.decide()
+            follower.refresh()
+            assert follower.due(10) == []
+            for ingest in tree.ingests:
+                ingest.router.know_finished(follower.finished_until)
+        assert all(len(one.head.state.unfinished) <= 2 for one in tree.ingests)
+        # and its first record is waited for as in any other topic
+        tree.ingests[0].feed([FIRST_HOUR + 5 * HOUR_MS, FIRST_HOUR + 6 * HOUR_MS + 120_000])
+        tree.ingests[0].decide()
+        tree.ingests[1].idle(FIRST_HOUR + 7 * HOUR_MS)
+        tree.ingests[1].decide()
+        follower.refresh()
+        assert [plan.hour for plan in follower.due(10)] == [FIRST_HOUR + 5 * HOUR_MS]

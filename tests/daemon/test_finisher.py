@@ -1,0 +1,46 @@
+"""The finisher in a worker, over a real tree and real pool threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from logflume.daemon import finisher
+from logflume.daemon.calls import Calls
+from logflume.daemon.finisher import Finisher
+from tests.reconcile.tree import FIRST_HOUR, TOPIC, Tree
+
+
+@pytest.fixture
+def calls() -> Iterator[Calls]:
+    made = Calls(2)
+    yield made
+    made.close()
+
+
+def test_an_hour_that_cannot_be_finished_holds_no_other_back(
+    tmp_path: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The topic came to an end after as many hours as are finished at once: none of them was taken for finished."""
+    monkeypatch.setattr(finisher, "HOURS_AT_ONCE", 2)
+    monkeypatch.setattr(finisher, "RETRY_S", 0.0)
+    tree = Tree(tmp_path).fill(6, finish=False)
+    next(path for path in sorted(tree.path(tree.hour(0)).iterdir()) if path.name.startswith("_p")).unlink()
+    with ThreadPoolExecutor(2) as pool:
+        it = Finisher(tree.store, calls, pool)
+        for ingest in tree.ingests:
+            it.decided(ingest.head, tree.topic)
+        owned: Any = {n: SimpleNamespace(phase=None, router=True, head=one.head) for n, one in enumerate(tree.ingests)}
+        deadline = time.monotonic() + 30
+        while len(it.finished) < 5 and time.monotonic() < deadline:
+            it.tick({TOPIC: owned})
+            calls.settle(0.1)
+    assert [tree.marker(n).exists() for n in range(6)] == [False, *[True] * 5]
+    assert "is not there" in it.held()[TOPIC]
+    assert it.finished_until(TOPIC) == FIRST_HOUR

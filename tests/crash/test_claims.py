@@ -77,6 +77,22 @@ def test_a_log_that_ends_below_what_was_decided_above_c_is_truncated(tmp_path: P
         commit.check_log(tree.pid(), ingest.head, LogFacts(0, 2, None, 1), HOUR_MS)
 
 
+def test_each_part_of_a_round_is_told(tmp_path: Path) -> None:
+    """A first read of a month gives hundreds of them, and took so long that its worker was killed as if it hung."""
+    tree = Tree(tmp_path, partitions=1)
+    ingest = tree.ingests[0]
+    ingest.feed([FIRST_HOUR + hour * HOUR_MS for hour in range(5)])
+    told: list[str] = []
+    head = commit.decide(tree.store, ingest.cut(everything=True), ingest.owner, progress=told.append)
+    assert (told.count("upload"), told.count("publish")) == (5, 5)
+    told.clear()
+    commit.claim(
+        tree.store, tree.pid(), ingest.owner, window_ms=HOUR_MS,
+        ask=lambda: LogFacts(0, 5, None, 1), latest=False, progress=told.append,
+    )  # fmt: skip
+    assert told == ["publish"] * len(head.entry.parts)
+
+
 def test_all_partitions_of_a_topic_have_one_window(tmp_path: Path) -> None:
     """C2: a host with another one began chains of its own, and hours were marked that held a quarter of them."""
     tree = Tree(tmp_path, partitions=1)

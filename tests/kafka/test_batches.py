@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import Message
 
-from logflume.kafka.batches import batch, fresh, groups
+from logflume.kafka.batches import batch, by_leader, fresh, groups
 
 
 def message(topic: str, partition: int, offset: int) -> Message:
@@ -28,6 +28,15 @@ def test_a_list_of_one_partition_is_not_copied() -> None:
     ((part, same),) = groups(records, one_topic=True)
     assert part == ("a", 3)
     assert same is records
+
+
+def test_records_of_two_leaders_are_two_batches() -> None:
+    """K9: by its leader the router tells a record that it had from another one at the same offset."""
+    epochs = [3, 3, 3, 5, 6, 6]
+    records = [Message("a", 0, offset, value=b"", leader_epoch=epoch) for offset, epoch in enumerate(epochs)]
+    made = [batch(("a", 0), some) for some in by_leader(records)]
+    assert [(one.leader_epoch, one.offsets) for one in made] == [(3, [0, 1, 2]), (5, [3]), (6, [4, 5])]
+    assert list(by_leader(records[:3])) == [records[:3]]
 
 
 def test_a_batch_is_columns_of_equal_length() -> None:

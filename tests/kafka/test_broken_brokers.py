@@ -58,6 +58,12 @@ def test_a_log_that_was_cut_and_grew_again_is_called_truncated(lone: KafkaCluste
         assert "truncation" in error.text
         assert reader.records == {(topic, 1): list(range(8, 15))}
         assert reader.batches[-1].leader_epoch > 0
+    with Reader(lone.bootstrap, [topic], options=CLASSIC, starts=0) as reader:
+        reader.until(lambda: len(reader.ends) == 2)
+        # in one request to the broker, and yet no batch is of both leaders
+        by_leader = {(batch.leader_epoch, batch.offsets[0] < 10, batch.offsets[-1] < 10) for batch in reader.batches}
+        assert len(by_leader) == 2
+        assert {(first, last) for _, first, last in by_leader} == {(True, True), (False, False)}
 
 
 @protocols

@@ -59,8 +59,8 @@ KNOWN = [
         "commit before publish",
         "S6 comes after S5",
         "commit.py",
-        '    publish(store, head.entry)\n    progress("publish")\n',
-        '    progress("publish")\n',
+        "    publish(store, head.entry, progress=progress)\n    return head",
+        "    return head",
     ),
     Mutant(
         "overwriting rename",
@@ -80,9 +80,9 @@ KNOWN = [
         "tmp removed early",
         "what is in tmp may be decided",
         "commit.py",
-        "        publish(store, head.entry)\n        entry = ledger.claim",
+        "        publish(store, head.entry, progress=progress)\n        entry = ledger.claim",
         '        store.delete(f"{store.root}/{layout.tmp_path(pid, str())}".rstrip("/"))\n'
-        "        publish(store, head.entry)\n        entry = ledger.claim",
+        "        publish(store, head.entry, progress=progress)\n        entry = ledger.claim",
         f"{CRASH} delay publish",
     ),
 ]
@@ -116,7 +116,7 @@ PROTOCOL = [
         "claim without publishing",
         "S1 publishes what the last decision left in tmp",
         "commit.py",
-        "        publish(store, head.entry)\n        entry = ledger.claim",
+        "        publish(store, head.entry, progress=progress)\n        entry = ledger.claim",
         "        entry = ledger.claim",
         f"{CRASH} kill publish",
     ),
@@ -337,4 +337,39 @@ THREADS = [
     ),
 ]
 
-MUTANTS = [*KNOWN, *PROTOCOL, *FINISH, *CORE_RULES, *THREADS]
+CHANGES = [
+    Mutant(
+        "a later leader's records taken for repeats",
+        "what is not in the log any more is noticed (K9)",
+        "core/router.py",
+        "            if again and rows.leader_epoch > self._claimed_epoch >= 0:\n",
+        "            if False:\n",
+        "tests/core/test_router.py",
+    ),
+    Mutant(
+        "a replay believes any time",
+        "what was decided closes no more than it did then",
+        "core/router.py",
+        "            if then and offset not in",
+        "            if offset not in",
+        "tests/core/test_router.py",
+    ),
+    Mutant(
+        "hidden in an early hour",
+        "a marker stands beside no hidden part",
+        "finish/plan.py",
+        "        files = [File(visible_name(part), (part,)) for part in parts]\n    else:",
+        '        files = [File(part.path.rsplit("/", 1)[1], (part,)) for part in parts]\n    else:',
+        "tests/finish/test_run.py",
+    ),
+    Mutant(
+        "two windows",
+        "all partitions of a topic have hours of one length (C2)",
+        "commit.py",
+        "        check_window(pid, window_ms, first.window_ms)\n",
+        "        pass\n",
+        "tests/crash/test_claims.py",
+    ),
+]
+
+MUTANTS = [*KNOWN, *PROTOCOL, *FINISH, *CORE_RULES, *THREADS, *CHANGES]

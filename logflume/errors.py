@@ -77,6 +77,15 @@ class Exists(StoreError):
     retry = False
 
 
+class CannotConcat(StoreError):
+    """The store does not concat these files, now or later; copying them still works. Nothing was changed by this call's
+    last transaction.
+    """
+
+    retry = False
+    hint = "what it names is in the way, such as a snapshot: files can still be copied"
+
+
 class ShortFile(StoreError):
     """A file was closed with another length than what was written: it proves nothing (H5, H13)."""
 

@@ -32,11 +32,14 @@ from logflume.backfill import amend
 from logflume.compact.record import Made, Record
 from logflume.core import layout
 from logflume.core.ledger import Part
-from logflume.errors import Busy, Exists, Missing, Stopped, StoreError, Unreachable
+from logflume.errors import Busy, CannotConcat, Exists, Missing, Stopped, StoreError, Unreachable
 from logflume.finish import plan as plans
 from logflume.finish import run
 from logflume.finish.plan import File, Plan
+from logflume.log import get
 from logflume.store.base import Store
+
+log = get(__name__)
 
 #: of a file that is cut, read at once
 CHUNK_BYTES = 8 << 20
@@ -128,6 +131,26 @@ def _mark(store: Store, manifest: Plan) -> None:
 
 
 # -- by concat ------------------------------------------------------------------------------------
+
+
+def refuses_concat(store: Store, wanted: Record) -> bool:
+    """Whether the store does not concat these files, such as those of a snapshot. Asked before there is a record: with
+    half of it carried out an hour would have no marker for as long as the snapshot is kept.
+    """
+    directory = f"{store.root}/{wanted.spot.directory}"
+    for made in wanted.made:
+        first, *others = (f"{directory}/{source.name}" for source in made.sources)
+        for path in others:
+            try:
+                # With one that is not there nothing is changed. Each alone: more might not fit into one request, and
+                # the first of two would be carried out.
+                store.concat(first, [path, f"{directory}/_none-{uuid.uuid4().hex}"])
+            except Missing:
+                continue
+            except CannotConcat as error:
+                log.info("files are copied, since concat is refused", path=f"{directory}/{made.name}", error=str(error))
+                return True
+    return False
 
 
 def _concat(store: Store, directory: str, made: Made) -> None:

@@ -6,11 +6,11 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from logflume.backfill import amend
 from logflume.compact import record as records
-from logflume.compact.carry import carry_out
+from logflume.compact.carry import carry_out, refuses_concat
 from logflume.compact.decided import parts_of
 from logflume.compact.plan import Wish, make_record
 from logflume.compact.record import Place, Record, Spot
@@ -157,6 +157,9 @@ def _one(store: Store, job: Job, one: Outcome, known: Known, has_record: bool, n
     if job.dry_run:
         one.state = "planned"
         return
+    if not wanted.copy and refuses_concat(store, wanted):
+        wanted = replace(wanted, copy=True)
+        one.copied = True
     carry_out(store, put(store, wanted))
     one.state = "compacted"
     log.info("compacted", path=spot.directory, before=one.before, after=one.after, bytes=one.bytes)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from logflume.core import layout
 from logflume.core.ledger import Part, State
-from logflume.errors import Exists, Missing, Stopped, StoreError, Unreachable
+from logflume.errors import CannotConcat, Exists, Missing, Stopped, StoreError, Unreachable
 from logflume.finish import plan as plans
 from logflume.finish.plan import File, Plan
+from logflume.log import get
 from logflume.model import Kind, PartitionId
 from logflume.store.base import FileStatus, Store
+
+log = get(__name__)
 
 #: sources in one concat: some hundreds keep the request line below the server's 64 KiB
 CONCAT_SOURCES = 300
@@ -133,46 +137,92 @@ def merge_and_reveal(store: Store, plan: Plan, file: File, *, progress: Callable
     if final == first:
         # its part was shown as it was decided
         _expect(store, final, file.size)
-    elif len(file.parts) == 1 or store.can_concat:
-        if merge(store, first, file.parts):
-            reveal(store, first, final, file.size)
-        else:
-            _expect(store, final, file.size)
-    elif not _has(store, final, file.size):
-        tmp = _tmp(store, plan)
-        sources = [f"{store.root}/{part.path}" for part in file.parts]
-        length = store.join(sources, tmp, progress=lambda: progress("copy"))
-        if length != file.size:
-            raise StoreError(f"joining {file.name} gave {length} bytes instead of {file.size}")
-        reveal(store, tmp, final, file.size)
+        return
+    if len(file.parts) > 1 and not store.can_concat:
+        copy_and_reveal(store, plan, file, progress=progress)
+        return
+    try:
+        there = merge(store, first, file.parts)
+    except CannotConcat as error:
+        log.info("parts are copied, since concat is refused", path=final, error=str(error))
+        copy_and_reveal(store, plan, file, progress=progress)
+        return
+    if there:
+        reveal(store, first, final, file.size)
+    else:
+        _expect(store, final, file.size)
+
+
+def copy_and_reveal(store: Store, plan: Plan, file: File, *, progress: Callable[[str], None] = lambda _: None) -> None:
+    """S7b without concat, also from the middle of a merge: the first part has then swallowed some that follow it.
+
+    Others may be at the same file, by concat (what was in its way is gone) or by copying. A copy of the right length
+    has the right bytes: a concat that comes between takes parts away in the transaction in which the first one grows,
+    so a copy that has the grown one fails for want of those parts.
+    """
+    first, final = f"{store.root}/{file.parts[0].path}", f"{store.root}/{plan.directory}/{file.name}"
+    done = merged(store, first, file.parts)
+    # after the look at the first part, which is removed when the revealed file is there
+    if _has(store, final, file.size):
+        return
+    if done is None:
+        raise Missing(f"join into {final}: {first} is not there")
+    tmp = _tmp(store, plan)
+    sources = [first, *(f"{store.root}/{part.path}" for part in file.parts[done:])]
+    length = store.join(sources, tmp, progress=lambda: progress("copy"))
+    if length != file.size:
+        raise StoreError(f"joining {file.name} gave {length} bytes instead of {file.size}")
+    if store.stat(first) is None:
+        # Another one showed it while we copied. The hour may even be marked and compacted by now and the name be free
+        # again: ours would show every record twice.
+        store.delete(tmp)
+        if not _has(store, final, file.size):
+            raise StoreError(f"{first} vanished while it was copied")
+        return
+    try:
+        store.publish(tmp, final)
+    except Exists:
+        store.delete(tmp)
+        _expect(store, final, file.size)
+    except Missing:
+        # our own call whose reply was lost
+        _expect(store, final, file.size)
+
+
+def merged(store: Store, first: str, parts: Sequence[Part]) -> int | None:
+    """How many parts the first one holds, itself among them; None when it is gone, that is, revealed.
+
+    Its length says how far an earlier attempt came, ours or another's: concat is one transaction, so it is always the
+    sum of some leading parts.
+    """
+    status = store.stat(first)
+    if status is None:
+        return None
+    ends = list(accumulate(part.size for part in parts))
+    if status.length not in ends:
+        raise Stopped(
+            f"{first} has {status.length} bytes, which no part of its plan explains",
+            hint="someone else wrote it; run 'logflume reconcile'",
+        )
+    return ends.index(status.length) + 1
 
 
 def merge(store: Store, first: str, parts: Sequence[Part]) -> bool:
     """S7b: append all parts to the first one; False when the first is gone, that is, revealed.
 
-    The first part's length says how far an earlier attempt came, ours or another's: concat is one
-    transaction, so it is always the sum of some leading parts.
+    Raises CannotConcat when the store refuses it, maybe after some parts were appended.
     """
-    ends = [0]
-    for part in parts:
-        ends.append(ends[-1] + part.size)
     idle, before = 0, -1
     while True:
-        status = store.stat(first)
-        if status is None:
+        done = merged(store, first, parts)
+        if done is None:
             return False
-        if status.length not in ends:
-            raise Stopped(
-                f"{first} has {status.length} bytes, which no part of its plan explains",
-                hint="someone else wrote it; run 'logflume reconcile'",
-            )
-        done = ends.index(status.length)
         if done == len(parts):
             return True
         idle, before = (0, done) if done > before else (idle + 1, before)
         if idle == LOOKS:
             raise Stopped(
-                f"{first} cannot be merged: it stays at {status.length} of {ends[-1]} bytes, a part is missing",
+                f"{first} cannot be merged: it stays at {done} of {len(parts)} parts, the next ones are missing",
                 hint="run 'logflume reconcile': it names the missing part",
             )
         rest = [f"{store.root}/{part.path}" for part in parts[done : done + CONCAT_SOURCES]]
@@ -208,7 +258,9 @@ def _expect(store: Store, path: str, size: int) -> None:
 
 
 def sweep(store: Store, plan: Plan) -> None:
-    """Remove what copying leaves: parts that the revealed files hold already. (After concat there are none.)"""
+    """Remove what copying leaves: parts that the revealed files hold already. After concat there are none, unless it
+    was refused: whoever comes after a finisher that died cannot know that, so this always looks.
+    """
     shown = {file.name for file in plan.files}
     left = {
         part.path.rsplit("/", 1)[1]: part
@@ -220,12 +272,15 @@ def sweep(store: Store, plan: Plan) -> None:
         return
     if not store.can_concat:
         # A local publisher that died between link and unlink left the part in tmp as well, and whoever claims
-        # its partition would publish it again.
+        # its partition would publish it again. On HDFS, where concat may be refused, a rename is one transaction.
         for part in left.values():
             store.delete(f"{store.root}/{part.tmp}")
-    for status in store.list(f"{store.root}/{plan.directory}"):
-        if status.name in left:
-            store.delete(status.path)
+    # First parts before all others: a merge that finds one takes what follows it for still to be appended, so it must
+    # not find one whose followers were removed here.
+    firsts = {file.parts[0].path.rsplit("/", 1)[1] for file in plan.files}
+    found = [status for status in store.list(f"{store.root}/{plan.directory}") if status.name in left]
+    for status in sorted(found, key=lambda status: status.name not in firsts):
+        store.delete(status.path)
 
 
 def mark(store: Store, plan: Plan) -> None:

@@ -94,7 +94,8 @@ class Store(Protocol):
         as many sources as fit into a request (some 300), the next for those after them: broken off
         in between, a prefix of the sources is merged and gone, and the length of ``target`` tells how
         many. Raises Missing if one is not there (its transaction changed nothing; so does a repeated
-        call), StoreError with unknown outcome.
+        call), CannotConcat where the store refuses it for good (a snapshot, an encryption zone, files of
+        unlike kinds; that transaction changed nothing either), StoreError with unknown outcome.
         """
 
     def join(self, sources: Sequence[str], tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:

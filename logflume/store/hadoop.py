@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from logflume.errors import Exists, LogflumeError, Missing, Refused, ShortFile, StoreError, Unreachable
+from logflume.errors import CannotConcat, Exists, LogflumeError, Missing, Refused, ShortFile, StoreError, Unreachable
 from logflume.store.base import Store
 
 #: both clients copy what they are given: large enough to be few calls, small enough for many threads
@@ -44,6 +44,15 @@ _UNREACHABLE = {
     "NoRouteToHostException",
     "UnknownHostException",
 }
+#: A concat that the NameNode will not do, however often it is asked. Hadoop 3.5.0 says, over either scheme:
+#:
+#: - SnapshotException: "Concat: the source file … is in snapshot", and of one that was renamed since the snapshot
+#:   "… is referred by some other reference in some snapshot." (A target in a snapshot is taken.)
+#: - HadoopIllegalArgumentException: "concat: source file … has preferred block size 268435456 which is greater than
+#:   the target file's preferred block size 134217728", "Source file … and target file … have different erasure coding
+#:   policy", "concat: source file … is invalid or empty or underConstruction"; and, as its source has it, "concat can
+#:   not be called for files in an encryption zone."
+_NO_CONCAT = {"SnapshotException", "HadoopIllegalArgumentException", "IllegalArgumentException"}
 
 
 def remote_error(what: str, path: str, java_class: str, message: str) -> LogflumeError:
@@ -68,6 +77,8 @@ def remote_error(what: str, path: str, java_class: str, message: str) -> Logflum
     # Opening a directory is FileNotFoundException too.
     if name == "FileNotFoundException" and not reason.startswith("Path is not a file"):
         return Missing(text)
+    if what == "concat" and name in _NO_CONCAT:
+        return CannotConcat(text)
     return StoreError(text)
 
 

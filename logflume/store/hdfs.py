@@ -21,7 +21,7 @@ from typing import ParamSpec, TypeVar
 from hdfs_native import Client, FileReader, WriteOptions
 from hdfs_native import FileStatus as ClientStatus
 
-from logflume.errors import ConfigError, Exists, LogflumeError, Missing, Refused, StoreError, Unreachable
+from logflume.errors import CannotConcat, ConfigError, Exists, LogflumeError, Missing, Refused, StoreError, Unreachable
 from logflume.store.base import FileStatus
 from logflume.store.hadoop import HadoopStore, remote_error
 from logflume.store.webhdfs import WebHdfsStore
@@ -100,7 +100,7 @@ class HdfsStore(HadoopStore):
 
     def concat(self, target: str, sources: Sequence[str]) -> None:
         if self._web is None:
-            raise StoreError(f"concat {target}: needs the NameNode's HTTP address; use join")
+            raise CannotConcat(f"concat {target}: needs the NameNode's HTTP address; use join")
         self._web.concat(target, sources)
 
     def stat(self, path: str) -> FileStatus | None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from logflume.errors import Exists, Missing, Refused, ShortFile, StoreError
+from logflume.errors import CannotConcat, Exists, Missing, Refused, ShortFile, StoreError
 from logflume.store.base import FileStatus, Store
 
 _REFUSALS = {
@@ -73,7 +73,7 @@ class LocalStore(Store):
             _sync_dir(os.path.dirname(tmp))
 
     def concat(self, target: str, sources: Sequence[str]) -> None:
-        raise StoreError(f"concat of {len(sources)} files into {target}: not to be had on file://; use join")
+        raise CannotConcat(f"concat of {len(sources)} files into {target}: not to be had on file://; use join")
 
     def join(self, sources: Sequence[str], tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:
         with _errors("join into", tmp):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from logflume.errors import Missing
+from logflume.errors import CannotConcat, Missing
 from logflume.store import Store
 from logflume.store.local import LocalStore
 
@@ -37,10 +37,12 @@ class _Dying:
             number, self.changes = self.changes, self.changes + 1
             if number == self._at and not self._after:
                 raise Died
-            result = call(*args)
-            if number == self._at:
-                raise Died
-            return result
+            try:
+                return call(*args)
+            finally:
+                # also after one that was refused
+                if number == self._at:
+                    raise Died
 
         return change
 
@@ -63,6 +65,19 @@ class Concats(LocalStore):
             for path in sources:
                 grown.write(Path(path).read_bytes())
                 os.unlink(path)
+
+
+class Refuses(Concats):
+    """Its last file is in a snapshot, so that nothing is appended together with that one."""
+
+    def concat(self, target: str, sources: Sequence[str]) -> None:
+        last = max(path.name for path in Path(target).parent.iterdir() if not path.name.startswith("_"))
+        for path in sources:
+            if not os.path.exists(path):
+                raise Missing(f"concat: {path} is not there")
+            if path.endswith(f"/{last}"):
+                raise CannotConcat(f"concat: the source file {path} is in snapshot")
+        super().concat(target, sources)
 
 
 def copies(template: Store, base: Path, opened: Callable[[str], Store] = LocalStore) -> Callable[[], Store]:

@@ -24,7 +24,7 @@ from logflume.finish import run as finishing
 from logflume.model import HOUR_MS, Kind
 from logflume.store import Store
 from logflume.store.local import LocalStore
-from tests.compact.faults import Concats, Died, copies, die_everywhere, dying
+from tests.compact.faults import Concats, Died, Refuses, copies, die_everywhere, dying
 from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree
 
 PLACES = {
@@ -223,6 +223,28 @@ def test_a_run_that_is_killed_anywhere_is_completed_by_the_next_one(
             assert one.error is None
 
     assert die_everywhere(copies(tree.store, tmp_path, opened), run, check) >= 8
+
+
+@pytest.mark.parametrize("place", [Place.HOUR, Place.LATE])
+def test_where_concat_is_refused_files_are_copied_and_a_run_that_is_killed_anywhere_is_completed(
+    tmp_path: Path, place: Place
+) -> None:
+    tree = written(tmp_path / "a", place)
+    before = lines(tree.store, place)
+    wish = Job(TOPIC, TOPIC_ID, HOUR_MS, Wish(1 << 30), (place,), until_ms=FIRST_HOUR + HOUR_MS)
+
+    def check(store: Store) -> None:
+        assert lines(store, place) == before
+        assert len(shown(store, place)) == 1
+        if place is Place.HOUR:
+            check_marker(store)
+
+    def run(store: Store) -> None:
+        for one in compact(store, wish):
+            assert one.error is None
+            assert one.copied or one.state == "resumed"
+
+    assert die_everywhere(copies(tree.store, tmp_path, Refuses), run, check) >= 8
 
 
 @pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])

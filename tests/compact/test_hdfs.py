@@ -16,6 +16,7 @@ from tests.compact.test_compact import PLACES, SETTINGS, job
 from tests.reconcile.conftest import Reconcile, quick_looks, reconciled
 from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree
 from tests.stack import Stack
+from tests.stack.hadoop import snapshot
 
 __all__ = ["quick_looks", "reconciled"]  # fixtures
 
@@ -23,6 +24,26 @@ __all__ = ["quick_looks", "reconciled"]  # fixtures
 def lines(store: Store, place: Place) -> list[bytes]:
     found = [one for one in store.list(f"{store.root}/{PLACES[place]}") if not one.name.startswith("_")]
     return sorted(line for one in found for line in gzip.decompress(store.read(one.path)).splitlines())
+
+
+@pytest.mark.parametrize("place", [Place.HOUR, Place.LATE])
+def test_files_in_a_snapshot_become_one_by_copying(
+    tmp_path: Path, stack: Stack, hdfs_root: str, place: Place, reconciled: Reconcile
+) -> None:
+    url = f"hdfs://{stack.namenode_rpc}{hdfs_root}"
+    tree = Tree(tmp_path, settings=SETTINGS.get(place, {}), url=url, namenode_http=stack.namenode_http)
+    tree.fill(2, records=4)
+    for ingest in tree.ingests:
+        ingest.feed([ingest.now])
+        ingest.decide(everything=True)
+    before = lines(tree.store, place)
+    with snapshot(stack.namenode_http, f"{tree.store.root}/{PLACES[place]}"):
+        assert [(one.state, one.copied) for one in run(tree.store, job(place)) if one.spot.hour == FIRST_HOUR] == [
+            ("compacted", True)
+        ]
+        assert lines(tree.store, place) == before
+        assert run(tree.store, job(place)) == []
+        assert [one.what for one in reconciled(tree, full=True, deep=True).findings] == []
 
 
 @pytest.mark.parametrize("place", [Place.HOUR, Place.LATE])

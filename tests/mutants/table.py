@@ -10,6 +10,7 @@ CRASH = "crash"
 CORE = "tests/core/test_properties.py::test_every_offset_has_its_one_right_fate_whatever_happens_on_the_way"
 FOUND = "tests/crash/test_found.py"
 FINISHERS = "tests/crash/test_finishers.py"
+REFUSED = "tests/crash/test_refused.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +158,8 @@ FINISH = [
         "merge blindly repeated",
         "the length of the first part says how far a merge came",
         "finish/run.py",
-        "        done = ends.index(status.length)\n",
-        "        done = 1\n",
+        "    return ends.index(status.length) + 1\n",
+        "    return 1\n",
     ),
     Mutant(
         "swept before revealed",
@@ -196,8 +197,8 @@ FINISH = [
         "a part that is gone is lost",
         "where the first part is gone, the revealed file is looked at",
         "finish/run.py",
-        "        if status is None:\n            return False\n        if status.length not in ends:",
-        "        if status is None or status.length not in ends:",
+        "    if status is None:\n        return None\n    ends =",
+        '    if status is None:\n        raise Stopped("gone")\n    ends =',
         FINISHERS,
     ),
     Mutant(
@@ -215,6 +216,22 @@ FINISH = [
         "        parts = [part for part in parts if part in self._tools.source.owned]\n",
         "        parts = list(parts)\n",
         FOUND,
+    ),
+    Mutant(
+        "copied from the beginning",
+        "where concat is refused in the middle, the first part holds some of the others",
+        "finish/run.py",
+        "for part in file.parts[done:])]",
+        "for part in file.parts[1:])]",
+        REFUSED,
+    ),
+    Mutant(
+        "followers swept first",
+        "a first part that is there has its followers there, or in it",
+        "finish/run.py",
+        "status.name not in firsts",
+        "status.name in firsts",
+        REFUSED,
     ),
     Mutant(
         "tmp of a copied part left",

@@ -9,6 +9,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,6 +188,18 @@ def webhdfs(
         raise
     result: dict[str, Any] = json.loads(body) if body else {}
     return result
+
+
+@contextmanager
+def snapshot(namenode_http: str, path: str) -> Iterator[None]:
+    """A snapshot of a directory, as who runs the tests, for as long as the block lasts."""
+    webhdfs(namenode_http, "PUT", "ALLOWSNAPSHOT", path)
+    webhdfs(namenode_http, "PUT", "CREATESNAPSHOT", path, snapshotname="s")
+    try:
+        yield
+    finally:
+        webhdfs(namenode_http, "DELETE", "DELETESNAPSHOT", path, snapshotname="s")
+        webhdfs(namenode_http, "PUT", "DISALLOWSNAPSHOT", path)
 
 
 def dfsadmin(namenode_rpc: str, *arguments: str) -> str:

@@ -10,10 +10,13 @@ from threading import Barrier
 from typing import TypeVar
 
 import pytest
+from hdfs_native import Client, WriteOptions
 
-from logflume.errors import Exists, Missing, ShortFile, StoreError
+from logflume.errors import CannotConcat, Exists, Missing, ShortFile, StoreError
 from logflume.store import Store, hadoop, webhdfs
 from logflume.store.local import LocalStore
+from tests.stack import Stack
+from tests.stack.hadoop import snapshot
 from tests.store.conftest import REMOTE_STORES
 
 T = TypeVar("T")
@@ -289,8 +292,48 @@ def test_concat_of_more_than_one_request_keeps_the_order(store: Store, monkeypat
 def test_concat_of_an_empty_source_is_refused(store: Store) -> None:
     first, second = make_parts(store, 2)
     store.write(f"{store.root}/hour/empty", b"")
-    with pytest.raises(StoreError):
+    with pytest.raises(CannotConcat):
         store.concat(first, [second, f"{store.root}/hour/empty"])
+    assert store.read(first) == b"0,"
+
+
+@with_concat
+def test_concat_of_a_source_in_a_snapshot_is_refused_for_good_until_the_snapshot_goes(
+    store: Store, stack: Stack
+) -> None:
+    first, second, third = make_parts(store, 3)
+    with snapshot(stack.namenode_http, f"{store.root}/hour"):
+        with pytest.raises(CannotConcat, match="is in snapshot"):
+            store.concat(first, [second, third])
+        with pytest.raises(CannotConcat, match="is in snapshot"):
+            store.concat(first, [second, f"{store.root}/hour/none"])
+        # only the sources' bytes are the snapshot's
+        store.write(f"{store.root}/hour/new", b"new")
+        store.concat(first, [f"{store.root}/hour/new"])
+        assert store.read(first) == b"0,new"
+    store.concat(first, [second, third])
+    assert store.read(first) == b"0,new1,2,"
+
+
+@with_concat
+def test_concat_of_a_source_renamed_since_a_snapshot_is_refused_for_good(store: Store, stack: Stack) -> None:
+    first, second = make_parts(store, 2)
+    with snapshot(stack.namenode_http, store.root):
+        store.publish(first, f"{store.root}/day/0")
+        store.publish(second, f"{store.root}/day/1")
+        with pytest.raises(CannotConcat, match="referred by some other reference"):
+            store.concat(f"{store.root}/day/0", [f"{store.root}/day/1"])
+        assert names(store, f"{store.root}/day") == ["0", "1"]
+
+
+@with_concat
+def test_concat_of_unlike_files_is_refused_for_good(store: Store, stack: Stack) -> None:
+    first, second = make_parts(store, 2)
+    large = f"{store.root}/hour/large-blocks"
+    with Client(f"hdfs://{stack.namenode_rpc}").create(large, WriteOptions(block_size=256 << 20)) as file:
+        file.write(b"x")
+    with pytest.raises(CannotConcat, match="preferred block size"):
+        store.concat(first, [second, large])
     assert store.read(first) == b"0,"
 
 

@@ -27,7 +27,19 @@ MAX_SOURCES_BYTES = 48 << 10
 #: the NameNode holds its lock for the whole of a concat
 MAX_SOURCES = 500
 
+#: what is shown of a page that somebody else sent
+MAX_SAID = 200
+
 _CONNECT_TIMEOUT_S = 10.0
+_GATEWAY = "is the address the NameNode's, or that of a proxy, a gateway or another program?"
+
+
+class _Strange(HdfsError):  # type: ignore[misc]  # untyped base class
+    """A reply that WebHDFS would not give; what came of the request is unknown."""
+
+    def __init__(self, reply: requests.Response, why: str) -> None:
+        body = " ".join(reply.text.split())
+        super().__init__(f"HTTP {reply.status_code} {reply.reason} {why}: {body[:MAX_SAID]}")
 
 
 class _Client(InsecureClient):  # type: ignore[misc]  # untyped base class
@@ -39,17 +51,43 @@ class _Client(InsecureClient):  # type: ignore[misc]  # untyped base class
         # SYNC_BLOCK: on disk at every DataNode when the file is closed (H7); older servers ignore it.
         # Nothing is made yet by the first request, which only asks where to send the bytes.
         redirect = self._create(path, overwrite="false", createflag="CREATE,SYNC_BLOCK")
+        where = redirect.headers.get("location")
+        if where is None:
+            raise _Strange(redirect, "does not say where to send the bytes")
         # Sent in chunks. If the connection drops, the DataNode closes the file as if it were complete.
-        reply = self._request("PUT", redirect.headers["location"], data=chunks)
+        reply = self._request("PUT", where, data=chunks)
         if not reply.ok:
             raise _to_error(reply)
 
     def rename_new(self, source: str, target: str) -> None:
         # NONE: without it the old rename answers "false", or moves into a directory (H12).
-        self._rename(source, destination=target, renameoptions="NONE")
+        _expect_nothing(self._rename(source, destination=target, renameoptions="NONE"))
 
     def concat(self, target: str, sources: Sequence[str]) -> None:
-        self._concat(target, sources=",".join(sources))
+        _expect_nothing(self._concat(target, sources=",".join(sources)))
+
+    def _request(self, method: str, url: str, **options: Any) -> requests.Response:
+        reply: requests.Response = super()._request(method, url, **options)
+        # The package takes every error for one of WebHDFS's; a proxy or a gateway says what it likes.
+        if not reply.ok and reply.status_code != requests.codes.unauthorized and not _names_exception(reply):
+            raise _Strange(reply, "is no answer of WebHDFS's")
+        return reply
+
+
+def _names_exception(reply: requests.Response) -> bool:
+    try:
+        found = reply.json()["RemoteException"]
+        return isinstance(found["message"], str) and isinstance(found["exception"], str)
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _expect_nothing(reply: requests.Response) -> None:
+    """Success has no body. Servers that know no renameoptions say {"boolean": false} where nothing was renamed, and
+    a gateway shows a page: taken for success, two owners would both believe that their entry stands.
+    """
+    if reply.content:
+        raise _Strange(reply, "is no answer of WebHDFS's")
 
 
 class WebHdfsStore(HadoopStore):
@@ -111,10 +149,10 @@ class WebHdfsStore(HadoopStore):
         try:
             with _errors("list", path):
                 found = self._client.list(path, status=True)
+                prefix = path.rstrip("/")
+                return sorted((_status(f"{prefix}/{name}", s) for name, s in found), key=lambda child: child.name)
         except Missing:
             return []
-        prefix = path.rstrip("/")
-        return sorted((_status(f"{prefix}/{name}", s) for name, s in found), key=lambda child: child.name)
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         if offset > 0 or length is not None:
@@ -144,13 +182,24 @@ def _errors(what: str, path: str) -> Iterator[None]:
     """Turn errors of the package and of the network into ours."""
     try:
         yield
+    except _Strange as error:
+        raise StoreError(f"{what} {path}: {error.message}", hint=_GATEWAY) from error
     except HdfsError as error:
         message = error.message.decode(errors="replace") if isinstance(error.message, bytes) else error.message
         if message.startswith("Authentication failure"):  # status 401, which carries no exception
             raise Refused(f"{what} {path}: {message}", hint="check the user; Kerberos needs hdfs://") from error
         raise remote_error(what, path, error.exception or "", message) from error
+    except requests.JSONDecodeError as error:  # before the next one, of which it is a kind
+        raise _not_in_it(what, path, error) from error
     except requests.RequestException as error:
         raise Unreachable(f"{what} {path}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_in_it(what, path, error) from error
+
+
+def _not_in_it(what: str, path: str, error: Exception) -> StoreError:
+    """Success by its status, with another content than WebHDFS's: the package looks up what is not in it."""
+    return StoreError(f"{what} {path}: the answer is not WebHDFS's ({type(error).__name__}: {error})", hint=_GATEWAY)
 
 
 def _batches(paths: Sequence[str]) -> Iterator[list[str]]:

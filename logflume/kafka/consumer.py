@@ -42,6 +42,9 @@ log = get(__name__)
 MAX_WAIT_S = 0.2
 # With the reader in C, what is read from the client beside it: errors, of which there are few.
 ERRORS = 100
+# A question for committed offsets that nobody answers holds up the owner's thread for its whole time-out. With two
+# dozen partitions to be claimed again, one after the other, a worker was killed as if it hung; so the next must wait.
+UNANSWERED_S = 10.0
 # How long an earlier assignment of the same partition may take to end; it normally has.
 RELEASE_S = 2.0
 
@@ -86,6 +89,7 @@ class Source:
         self._out: list[Batch | Event] = []
         self._raised: BaseException | None = None
         self._closing = False
+        self._unanswered: tuple[float, KafkaError] | None = None  # when committed() failed last, and how
         self._seldom = Seldom()
         self._on_revoke, self._on_lost = on_revoke, on_lost
         self._static = static
@@ -309,13 +313,21 @@ class Source:
             self._commit_done(error_of(failure), wanted)
 
     def committed(self, parts: Iterable[TopicPart], timeout_s: float) -> dict[TopicPart, tuple[int, int, str]]:
-        """Committed offset, leader epoch and metadata of those partitions that have one."""
+        """Committed offset, leader epoch and metadata of those partitions that have one.
+
+        Where the group did not answer at all, the next ``UNANSWERED_S`` have that for an answer. Nothing else is kept:
+        what is true was asked for after the question came, and what fails for one partition says nothing about others.
+        """
         what = "read committed offsets"
+        if self._unanswered is not None and time.monotonic() < self._unanswered[0] + UNANSWERED_S:
+            raise translate(self._unanswered[1], what)
         try:
             asked = [TopicPartition(*part) for part in parts]
             answers = self._client.committed(asked, timeout=timeout_s)
         except KafkaException as failure:
+            self._unanswered = time.monotonic(), error_of(failure)
             raise translate(error_of(failure), what) from failure
+        self._unanswered = None
         found = {}
         for answer in answers:
             if answer.error is not None:

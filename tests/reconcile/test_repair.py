@@ -98,7 +98,7 @@ def test_a_finisher_that_died_at_any_step_is_taken_over(
 ) -> None:
     tree = Tree(tmp_path).fill(2, finish=False)
 
-    def dies(*_: Any) -> None:
+    def dies(*_: Any, **__: Any) -> None:
         raise StoreError("killed here")
 
     target: Any = tree.store if step == "delete" else finishing

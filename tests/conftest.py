@@ -38,6 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and SERVER_FIXTURES.intersection(item.fixturenames):
             item.add_marker(pytest.mark.servers)
+    # Files that take minutes first: at the end one of two processes had nothing left to do.
+    long = {item.path for item in items if item.get_closest_marker("servers") or item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 def unavailable(error: ServersMissing) -> BaseException:

@@ -649,3 +649,14 @@ def test_a_decided_offset_that_a_later_leader_has_written_is_a_truncated_log() -
         fresh(state=decided_above_c()).route(replace(again, leader_epoch=6), now=NOW, mono=0.0)
     # what was only read then, and is read anew, is whatever is there now
     fresh(state=decided_above_c()).route(replace(rows([0], [2101]), leader_epoch=6), now=NOW, mono=0.0)
+
+
+def test_a_rejected_record_moves_no_watermark_in_a_replay_either() -> None:
+    it = fresh()
+    log = rows(range(4), [2101, 2160, 2140, 2165], kafka=[2101, 2100, 2140, 2165])
+    it.route(log, now=NOW, mono=0.0)
+    state = cut(it).state
+    assert (state.committed, list(state.decided), list(state.rejected), state.seen) == (0, [1], [1], 2165)
+    again = fresh(state=state)
+    again.route(rows(range(2), [2101, 2160], kafka=[2101, 2100]), now=NOW, mono=0.0)
+    assert again.watermark == 2101

@@ -282,7 +282,7 @@ CORE_RULES = [
         "core/router.py",
         "                rejected = rejected | part.offsets\n",
         "                pass\n",
-        CORE,
+        "tests/core/test_router.py",
     ),
     Mutant(
         "closed without its last part",

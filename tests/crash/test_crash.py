@@ -12,7 +12,7 @@ import pytest
 from tests.crash.enumerate import VARIANTS, report, timed
 
 #: every so many points of each variant, others each time: most where most of the protocol's steps are
-STRIDES = {0: 4, 1: 6, 2: 12, 3: 12, 4: 6, 5: 6}
+STRIDES = {0: 6, 1: 9, 2: 18, 3: 18, 4: 9, 5: 9}
 
 
 @pytest.mark.slow

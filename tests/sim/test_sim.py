@@ -9,7 +9,7 @@ import pytest
 
 from tests.sim.tally import summary, walk_all
 
-SECONDS = 25.0
+SECONDS = 15.0
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from logflume.core import codec, layout, ledger
 from logflume.core.ledger import Entry, Head, Part
-from logflume.core.router import Round
+from logflume.core.router import TRUNCATED_HINT, Round
 from logflume.errors import Exists, Fenced, LedgerError, Missing, Stopped, StoreError, Unreachable
 from logflume.finish import run
 from logflume.model import Kind, PartitionId
@@ -122,6 +122,7 @@ def claim(
 
     ``latest``: a partition that was there when its topic was first seen begins at the end of the log.
     ``firsts``: what ``first_seen`` said to earlier claims, by topic and id; it never changes, and is added to.
+    ``progress`` is called with each part of the last entry that is published.
 
     Raises Stopped when the log and the chain contradict each other (K7, K8, K9, C4), before anything of it is
     written; Fenced when another owner is claiming at the same time; store errors with unknown outcome
@@ -253,7 +254,7 @@ def check_log(pid: PartitionId, head: Head | None, facts: LogFacts, window_ms: i
     if head.state.reached > facts.end:
         raise Stopped(
             f"{pid}: the ledger is at offset {head.state.reached}, but the log ends at {facts.end} (truncated?)",
-            hint="records that were written to HDFS are not in Kafka any more; find out why before going on",
+            hint=TRUNCATED_HINT,
         )
     if facts.committed is not None and facts.committed > committed:
         raise Stopped(

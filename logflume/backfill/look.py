@@ -79,7 +79,7 @@ class Found:
 
 
 def partition_of(part: Part) -> int:
-    name = layout.parse_part_name(part.path.rsplit("/", 1)[1])
+    name = layout.parse_part_name(part.name)
     if name is None:
         raise LedgerError(f"{part.path} is not the name of a part")
     return name.partition
@@ -241,7 +241,7 @@ def _pieces(directory: str, file: File, there: dict[str, int], *, merged: bool) 
     if merged or file.name in there:
         yield f"{directory}/{file.name}", parts
         return
-    first, size = there.get(parts[0].path.rsplit("/", 1)[1]), 0
+    first, size = there.get(parts[0].name), 0
     done = 1
     for count, part in enumerate(parts, 1):
         size += part.size

@@ -90,12 +90,12 @@ def _joined(pieces: Sequence[File], places: Mapping[tuple[str, str], int]) -> li
 
 
 def _order(file: File) -> tuple[int, int]:
-    name = layout.parse_part_name(file.parts[0].path.rsplit("/", 1)[1])
+    name = layout.parse_part_name(file.parts[0].name)
     return (-1 if name is None else name.partition, file.parts[0].offsets.first)
 
 
 def extension(file: File) -> str:
-    name = file.parts[0].path.rsplit("/", 1)[1]
+    name = file.parts[0].name
     return name[name.index(".") :]
 
 

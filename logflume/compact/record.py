@@ -131,7 +131,7 @@ def _file_json(file: File) -> dict[str, Any]:
 
 
 def _segment_json(part: Part) -> dict[str, Any]:
-    name = layout.parse_part_name(part.path.rsplit("/", 1)[1])
+    name = layout.parse_part_name(part.name)
     return {"partition": -1 if name is None else name.partition, **part_json(part)}
 
 

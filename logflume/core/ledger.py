@@ -38,6 +38,11 @@ class Part:
     max_time: int
     reasons: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """The file's name as it was decided."""
+        return self.path.rsplit("/", 1)[1]
+
 
 @dataclass(frozen=True, slots=True)
 class Closing:

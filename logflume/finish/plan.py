@@ -93,8 +93,7 @@ def make_plan(
     """Parts in order of partition and offset, filled into files of about ``target_bytes``; a part is never split."""
     parts = [part for _, one in sorted(partitions.items()) for part in sorted(one.parts, key=lambda p: p.offsets.first)]
     if reveal == "early":
-        # one that was decided while the setting was another is hidden
-        files = [File(visible_name(part), (part,)) for part in parts]
+        files = _each_alone(parts)
     else:
         groups = _fill(parts, target_bytes)
         files = [
@@ -128,8 +127,12 @@ def make_plan(
 
 def by_parts(plan: Plan) -> Plan:
     """The same hour with each part as a file of its own: what an operator has revealed stays as it is."""
-    parts = [part for file in plan.files for part in file.parts]
-    return replace(plan, files=tuple(File(visible_name(part), (part,)) for part in parts))
+    return replace(plan, files=tuple(_each_alone([part for file in plan.files for part in file.parts])))
+
+
+def _each_alone(parts: Sequence[Part]) -> list[File]:
+    # by its visible name: also under reveal = "early" one that was decided while the setting was another is hidden
+    return [File(visible_name(part), (part,)) for part in parts]
 
 
 def alike(one: Plan, other: Plan) -> bool:
@@ -146,7 +149,7 @@ def _without_sums(plan: Plan) -> Plan:
 
 def visible_name(part: Part) -> str:
     """A part's file name without the underscore that hides it."""
-    return part.path.rsplit("/", 1)[1].removeprefix("_")
+    return part.name.removeprefix("_")
 
 
 def is_operators(data: bytes) -> bool:
@@ -209,7 +212,7 @@ def encode(plan: Plan) -> bytes:
 
 
 def _segment(part: Part) -> dict[str, Any]:
-    name = layout.parse_part_name(part.path.rsplit("/", 1)[1])
+    name = layout.parse_part_name(part.name)
     if name is None:
         raise LedgerError(f"{part.path} is not the name of a part")
     return {"partition": name.partition, "first": name.first, **part_json(part)}

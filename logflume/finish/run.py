@@ -120,7 +120,7 @@ def publish_left(store: Store, plan: Plan) -> None:
     revealed = {part.path for file in plan.files if file.name in there for part in file.parts}
     for file in plan.files:
         for part in file.parts:
-            if part.path.rsplit("/", 1)[1] in there or part.path in revealed:
+            if part.name in there or part.path in revealed:
                 continue
             try:
                 store.publish(f"{store.root}/{part.tmp}", f"{store.root}/{part.path}")
@@ -262,12 +262,8 @@ def sweep(store: Store, plan: Plan) -> None:
     was refused: whoever comes after a finisher that died cannot know that, so this always looks.
     """
     shown = {file.name for file in plan.files}
-    left = {
-        part.path.rsplit("/", 1)[1]: part
-        for file in plan.files
-        for part in file.parts
-        if part.path.rsplit("/", 1)[1] not in shown
-    }
+    named = {part.name: part for file in plan.files for part in file.parts}
+    left = {name: part for name, part in named.items() if name not in shown}
     if not left:
         return
     if not store.can_concat:
@@ -277,7 +273,7 @@ def sweep(store: Store, plan: Plan) -> None:
             store.delete(f"{store.root}/{part.tmp}")
     # First parts before all others: a merge that finds one takes what follows it for still to be appended, so it must
     # not find one whose followers were removed here.
-    firsts = {file.parts[0].path.rsplit("/", 1)[1] for file in plan.files}
+    firsts = {file.parts[0].name for file in plan.files}
     found = [status for status in store.list(f"{store.root}/{plan.directory}") if status.name in left]
     for status in sorted(found, key=lambda status: status.name not in firsts):
         store.delete(status.path)

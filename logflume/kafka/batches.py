@@ -6,7 +6,7 @@ takes 0.3 µs a record, where consume() takes 0.7 (tests/kafka/measure.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import compress, islice
 from operator import lt, ne
 
@@ -24,10 +24,10 @@ def groups(messages: list[Message], one_topic: bool) -> Iterator[tuple[TopicPart
     """
     partitions = list(map(Message.partition, messages))
     count = len(messages)
-    cuts = set(compress(range(1, count), map(ne, partitions, islice(partitions, 1, None))))
+    cuts = set(_changes(partitions))
     if not one_topic:
         topics = list(map(Message.topic, messages))
-        cuts.update(compress(range(1, count), map(ne, topics, islice(topics, 1, None))))
+        cuts.update(_changes(topics))
     if not cuts:
         yield key(messages[0]), messages
         return
@@ -37,6 +37,11 @@ def groups(messages: list[Message], one_topic: bool) -> Iterator[tuple[TopicPart
         found.setdefault(key(messages[start]), []).extend(messages[start:end])
         start = end
     yield from found.items()
+
+
+def _changes(values: Sequence[object]) -> Iterator[int]:
+    """Where one is another than the one before."""
+    return compress(range(1, len(values)), map(ne, values, islice(values, 1, None)))
 
 
 def key(message: Message) -> TopicPart:
@@ -50,8 +55,7 @@ def by_leader(messages: list[Message]) -> Iterator[list[Message]]:
     start = 0
     # epochs only rise
     if messages[0].leader_epoch() != messages[-1].leader_epoch():
-        epochs = list(map(Message.leader_epoch, messages))
-        for end in compress(range(1, len(epochs)), map(ne, epochs, islice(epochs, 1, None))):
+        for end in _changes(list(map(Message.leader_epoch, messages))):
             yield messages[start:end]
             start = end
     yield messages[start:] if start else messages

@@ -138,6 +138,23 @@ class Topics:
         """The same for the ends."""
         return self._offsets("read end offsets", parts, _LATEST, committed=read_committed)
 
+    def bounds(
+        self, parts: Iterable[TopicPart], *, read_committed: bool = True
+    ) -> tuple[dict[TopicPart, tuple[int, int]], dict[TopicPart, LogflumeError]]:
+        """First offset and end of each partition; and of those for which Kafka does not tell both, why."""
+        starts = self.each_start_offset(parts := list(parts))
+        ends = self.each_end_offset(parts, read_committed=read_committed)
+        known, silent = dict[TopicPart, tuple[int, int]](), dict[TopicPart, LogflumeError]()
+        for part in parts:
+            start, end = starts[part], ends[part]
+            if isinstance(start, LogflumeError):
+                silent[part] = start
+            elif isinstance(end, LogflumeError):
+                silent[part] = end
+            else:
+                known[part] = start, end
+        return known, silent
+
     def offsets_for_time(self, parts: Iterable[TopicPart], time_ms: int) -> dict[TopicPart, int | None]:
         """The first offset with a Kafka time of ``time_ms`` or later; None where there is none."""
         spec = OffsetSpec.for_timestamp(time_ms)

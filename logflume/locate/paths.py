@@ -69,7 +69,7 @@ def _covers(part: Part, time_ms: int, partition: int | None) -> bool:
 
 
 def _partition_of(part: Part) -> int | None:
-    name = layout.parse_part_name(part.path.rsplit("/", 1)[1])
+    name = layout.parse_part_name(part.name)
     return name.partition if name is not None else None
 
 

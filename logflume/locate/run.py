@@ -188,7 +188,7 @@ def place_of(store: Store, pid: PartitionId, part: Part, window_ms: int) -> Plac
         if found is not None and _is_file(store, f"{directory}/{found[0]}", least):
             shown = Shown.HIDDEN if found[0].startswith("_") else Shown.VISIBLE
             return Place(f"{directory}/{found[0]}", shown, found[1], part.size, marker)
-    name = part.path.rsplit("/", 1)[1]
+    name = part.name
     for path in (part.path, f"{directory}/{name.removeprefix('_')}"):
         if _is_file(store, path):
             shown = Shown.HIDDEN if path.rsplit("/", 1)[1].startswith("_") else Shown.VISIBLE
@@ -254,7 +254,7 @@ def _from_manifests(chain: Chain, answer: Answer, config: TopicConfig | None) ->
         manifest = read.manifest(hour)
         for file in manifest.files if manifest is not None else ():
             for part in file.parts:
-                name = layout.parse_part_name(part.path.rsplit("/", 1)[1])
+                name = layout.parse_part_name(part.name)
                 if name is not None and name.partition == pid.partition and answer.offset in part.offsets:
                     answer.fate = Fate.HOUR
                     answer.hour = layout.hour_name(hour, window)

@@ -31,7 +31,7 @@ class Decided:
 
     @property
     def name(self) -> str:
-        return self.part.path.rsplit("/", 1)[1]
+        return self.part.name
 
     @property
     def range(self) -> Range:

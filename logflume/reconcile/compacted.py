@@ -92,7 +92,7 @@ def _unfold_begun(record: Record, made: Made, files: dict[str, FileStatus]) -> N
 
 def _show(file: File, files: dict[str, FileStatus]) -> None:
     for part in file.parts:
-        name = part.path.rsplit("/", 1)[1].removeprefix("_")
+        name = part.name.removeprefix("_")
         files.setdefault(name, FileStatus(part.path, part.size, is_dir=False, modified_ms=0))
 
 

@@ -61,18 +61,10 @@ def _recreated(store: Store, name: str, topic_id: str, walks: Sequence[TopicWalk
 
 def _offsets(store: Store, topics: Topics, walk: TopicWalk, *, read_committed: bool) -> list[Finding]:
     chains = {(walk.topic, number): chain for number, chain in walk.chains.items() if chain.head is not None}
-    starts = topics.each_start_offset(chains)
-    ends = topics.each_end_offset(chains, read_committed=read_committed)
+    known, silent = topics.bounds(chains, read_committed=read_committed)
     found = []
-    silent: dict[int, LogflumeError] = {}
-    for part, chain in chains.items():
-        start, end = starts[part], ends[part]
-        if isinstance(start, LogflumeError):
-            silent[part[1]] = start
-            continue
-        if isinstance(end, LogflumeError):
-            silent[part[1]] = end
-            continue
+    for part, (start, end) in known.items():
+        chain = chains[part]
         if chain.head is None:
             continue
         pid, committed = chain.pid, chain.head.state.committed
@@ -89,7 +81,7 @@ def _offsets(store: Store, topics: Topics, walk: TopicWalk, *, read_committed: b
             detail = f"the log ends at {end}, and offsets up to {chain.head.state.reached - 1} were decided"
             found.append(Finding(What.KAFKA_TRUNCATED, pid.topic, path, detail, pid.topic_id, pid.partition))
     if silent:
-        numbers = ", ".join(map(str, sorted(silent)))
+        numbers = ", ".join(str(number) for _, number in sorted(silent))
         first = silent[min(silent)]
         found.append(_unreachable(walk.topic, first, f"{first} (partitions {numbers} were not compared)"))
     return found

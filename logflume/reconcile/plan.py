@@ -119,7 +119,7 @@ def _check_marked(hour: Hour, look: Look, name: str, data: bytes, settled_ms: in
     if set(MARKERS) <= look.files.keys() and not under_way:
         path = f"{hour.directory}/{layout.INCOMPLETE}"
         found.append(hour.finding(What.REVEAL_LEFT, path, "the hour was revealed, and is complete by now"))
-    named = {part.path.rsplit("/", 1)[1]: file for file in manifest.files for part in file.parts}
+    named = {part.name: file for file in manifest.files for part in file.parts}
     visible = {file.name for file in manifest.files}
     extra = []
     for other in look.files:
@@ -195,7 +195,7 @@ def _check_file(hour: Hour, look: Look, file: File) -> Iterator[Finding]:
 
 
 def _range(part: Part) -> Range:
-    name = layout.parse_part_name(part.path.rsplit("/", 1)[1])
+    name = layout.parse_part_name(part.name)
     return (name.partition if name is not None else -1, part.offsets.first, part.offsets.last)
 
 

@@ -53,5 +53,5 @@ class Reader:
 
 
 def _range_of(part: Part) -> tuple[int, int, int]:
-    name = layout.parse_part_name(part.path.rsplit("/", 1)[1])
+    name = layout.parse_part_name(part.name)
     return (name.partition if name is not None else -1, part.offsets.first, part.offsets.last)

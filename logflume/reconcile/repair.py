@@ -136,7 +136,7 @@ def plan_of(store: Store, walk: TopicWalk, hour: int, config: TopicConfig) -> Pl
             dropped=state.dropped,
         )
     parts = [one.part for chain in walk.chains.values() for one in chain.parts.get(hour, ())]
-    early = bool(parts) and not any(part.path.rsplit("/", 1)[1].startswith("_") for part in parts)
+    early = bool(parts) and not any(part.name.startswith("_") for part in parts)
     plan = make_plan(
         walk.topic,
         walk.topic_id,

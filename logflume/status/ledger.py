@@ -156,18 +156,13 @@ def read_logs(config: Config, names: Iterable[str]) -> dict[str, Log]:
         if name in known:
             topic = topics.topic(name)
             parts = [(name, number) for number in topic.partitions]
-            answers = [topics.each_start_offset(parts), topics.each_end_offset(parts)]
-            silent = {
-                number: str(answer)
-                for answered in answers
-                for (_, number), answer in answered.items()
-                if isinstance(answer, LogflumeError)
-            }
-            starts, ends = (
-                {n: answer for (_, n), answer in answered.items() if not isinstance(answer, LogflumeError)}
-                for answered in answers
+            bounds, silent = topics.bounds(parts)
+            logs[name] = Log(
+                topic.topic_id,
+                {number: start for (_, number), (start, _) in bounds.items()},
+                {number: end for (_, number), (_, end) in bounds.items()},
+                {number: str(error) for (_, number), error in silent.items()},
             )
-            logs[name] = Log(topic.topic_id, starts, ends, silent)
     return logs
 
 
@@ -288,8 +283,8 @@ def _partition(
     if state.seen is not None:
         hours.add(state.seen - state.seen % window)
     trouble = ""
-    if log is not None and end is not None and number not in log.silent:
-        facts = LogFacts(log.starts[number], end, None, len({*log.ends, *log.silent}))
+    if log is not None and end is not None:
+        facts = LogFacts(log.starts[number], end, None, len(log.ends) + len(log.silent))
         try:
             commit.check_log(PartitionId(topic, topic_id, number), head, facts, window)
         except Stopped as stopped:

@@ -203,7 +203,7 @@ def test_a_file_that_was_changed_by_hand_is_not_merged(tmp_path: Path) -> None:
     assert (tree.path(PLACES[Place.HOUR]) / layout.SUCCESS).exists()
 
 
-@pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
+@pytest.mark.parametrize("opened", [LocalStore, Concats, Refuses], ids=["copying", "concat", "refused"])
 @pytest.mark.parametrize("place", [Place.HOUR, Place.LATE])
 def test_a_run_that_is_killed_anywhere_is_completed_by_the_next_one(
     tmp_path: Path, place: Place, opened: Callable[[str], Store]
@@ -221,30 +221,9 @@ def test_a_run_that_is_killed_anywhere_is_completed_by_the_next_one(
     def run(store: Store) -> None:
         for one in compact(store, wish):
             assert one.error is None
+            assert one.copied == (opened is not Concats) or one.state == "resumed"
 
     assert die_everywhere(copies(tree.store, tmp_path, opened), run, check) >= 8
-
-
-@pytest.mark.parametrize("place", [Place.HOUR, Place.LATE])
-def test_where_concat_is_refused_files_are_copied_and_a_run_that_is_killed_anywhere_is_completed(
-    tmp_path: Path, place: Place
-) -> None:
-    tree = written(tmp_path / "a", place)
-    before = lines(tree.store, place)
-    wish = Job(TOPIC, TOPIC_ID, HOUR_MS, Wish(1 << 30), (place,), until_ms=FIRST_HOUR + HOUR_MS)
-
-    def check(store: Store) -> None:
-        assert lines(store, place) == before
-        assert len(shown(store, place)) == 1
-        if place is Place.HOUR:
-            check_marker(store)
-
-    def run(store: Store) -> None:
-        for one in compact(store, wish):
-            assert one.error is None
-            assert one.copied or one.state == "resumed"
-
-    assert die_everywhere(copies(tree.store, tmp_path, Refuses), run, check) >= 8
 
 
 @pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])

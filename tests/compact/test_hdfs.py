@@ -26,16 +26,21 @@ def lines(store: Store, place: Place) -> list[bytes]:
     return sorted(line for one in found for line in gzip.decompress(store.read(one.path)).splitlines())
 
 
-@pytest.mark.parametrize("place", [Place.HOUR, Place.LATE])
-def test_files_in_a_snapshot_become_one_by_copying(
-    tmp_path: Path, stack: Stack, hdfs_root: str, place: Place, reconciled: Reconcile
-) -> None:
+def small_files(tmp_path: Path, stack: Stack, hdfs_root: str, place: Place) -> Tree:
     url = f"hdfs://{stack.namenode_rpc}{hdfs_root}"
     tree = Tree(tmp_path, settings=SETTINGS.get(place, {}), url=url, namenode_http=stack.namenode_http)
     tree.fill(2, records=4)
     for ingest in tree.ingests:
         ingest.feed([ingest.now])
         ingest.decide(everything=True)
+    return tree
+
+
+@pytest.mark.parametrize("place", [Place.HOUR, Place.LATE])
+def test_files_in_a_snapshot_become_one_by_copying(
+    tmp_path: Path, stack: Stack, hdfs_root: str, place: Place, reconciled: Reconcile
+) -> None:
+    tree = small_files(tmp_path, stack, hdfs_root, place)
     before = lines(tree.store, place)
     with snapshot(stack.namenode_http, f"{tree.store.root}/{PLACES[place]}"):
         assert [(one.state, one.copied) for one in run(tree.store, job(place)) if one.spot.hour == FIRST_HOUR] == [
@@ -50,12 +55,7 @@ def test_files_in_a_snapshot_become_one_by_copying(
 def test_small_files_become_one_without_copying_and_then_one_that_is_copied(
     tmp_path: Path, stack: Stack, hdfs_root: str, place: Place, reconciled: Reconcile
 ) -> None:
-    url = f"hdfs://{stack.namenode_rpc}{hdfs_root}"
-    tree = Tree(tmp_path, settings=SETTINGS.get(place, {}), url=url, namenode_http=stack.namenode_http)
-    tree.fill(2, records=4)
-    for ingest in tree.ingests:
-        ingest.feed([ingest.now])
-        ingest.decide(everything=True)
+    tree = small_files(tmp_path, stack, hdfs_root, place)
     before = lines(tree.store, place)
     assert [(one.state, one.copied) for one in run(tree.store, job(place)) if one.spot.hour == FIRST_HOUR] == [
         ("compacted", False)

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,11 @@ from logflume.finish import run
 from logflume.finish.plan import PartitionHour, Plan, make_plan
 from logflume.model import HOUR_MS, Kind, OffsetSet, PartitionId
 from logflume.store.local import LocalStore
-from tests.crash.enumerate import directory
 from tests.sim import tree
 from tests.sim.adversary import DAY
 from tests.sim.baton import Actor
 from tests.sim.gates import ConcatStore, Effect, GatedStore
-from tests.sim.host import played
-from tests.sim.world import TOPIC, TOPIC_ID, Clock
+from tests.sim.world import TOPIC, TOPIC_ID
 
 LINES = {0: b'{"id":"0/0"}\n', 1: b'{"id":"1/0"}\n', 2: b'{"id":"2/0"}\n'}
 
@@ -123,14 +121,6 @@ class Trial:
         self.two.rest()
         self.owner.rest()
         check(self.root)
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    where = directory()
-    with played(Clock()):
-        yield where
-    shutil.rmtree(where.parent)
 
 
 def length(root: Path, kind: type[LocalStore]) -> int:

@@ -19,13 +19,11 @@ from logflume.finish import run
 from logflume.finish.plan import PartitionHour, Plan, make_plan
 from logflume.model import HOUR_MS, Kind
 from logflume.store.local import LocalStore
-from tests.crash.enumerate import directory
 from tests.crash.test_finishers import LINES, PARTS, One
 from tests.sim import tree
 from tests.sim.adversary import DAY
 from tests.sim.gates import ConcatStore, Effect, GatedStore
-from tests.sim.host import played
-from tests.sim.world import TOPIC, TOPIC_ID, Clock
+from tests.sim.world import TOPIC, TOPIC_ID
 
 DATA = [gzip.compress(line, mtime=0) for line in LINES.values()]
 
@@ -105,14 +103,6 @@ class Trial:
     def copies(self) -> list[str]:
         """What is left of copying."""
         return os.listdir(self.root / layout.topic_directory(TOPIC, TOPIC_ID) / "tmp")
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    where = directory()
-    with played(Clock()):
-        yield where
-    shutil.rmtree(where.parent)
 
 
 def length(root: Path, refused: str) -> int:

@@ -375,8 +375,8 @@ CHANGES = [
         "hidden in an early hour",
         "a marker stands beside no hidden part",
         "finish/plan.py",
-        "        files = [File(visible_name(part), (part,)) for part in parts]\n    else:",
-        '        files = [File(part.path.rsplit("/", 1)[1], (part,)) for part in parts]\n    else:',
+        "        files = _each_alone(parts)\n",
+        "        files = [File(part.name, (part,)) for part in parts]\n",
         "tests/finish/test_run.py",
     ),
     Mutant(

@@ -1,8 +1,8 @@
 """The spool: lines of open parts are collected in memory, compressed in threads, appended to local files.
 
 Owned by one thread; only ``_Part.work`` runs in the pool, one at a time for each part, so that chunks
-stay in order. Memory is bounded by ``buffer_bytes``: the more parts are open, the smaller their chunks,
-and ``crowded`` tells the owner to stop reading until the pool has caught up.
+stay in order. Memory is bounded by ``buffer_bytes``: when half of it is lines that wait, the fullest parts
+are compressed, and ``crowded`` tells the owner to stop reading until the pool has caught up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from pathlib import Path
 from logflume.errors import LogflumeError, Refused
 from logflume.spool.encoders import Encoder
 
-CHUNK_MIN_BYTES, CHUNK_MAX_BYTES = 64 << 10, 512 << 10
+CHUNK_BYTES = 512 << 10
+#: Lines that wait are joined to blocks of this size: as objects of their own, with thousands of parts open, they take a
+#: quarter more memory (bench/README.md).
+BLOCK_BYTES = 4 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,10 @@ class SpoolFile:
 class _Part:
     path: Path
     encode: Encoder
-    pending: list[bytes] = field(default_factory=list)
+    #: what waits for the next chunk: blocks, then lines that are not a block yet
+    blocks: list[bytes] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
+    lines_bytes: int = 0
     pending_bytes: int = 0
     pending_count: int = 0
     #: chunks, and how many lines each has
@@ -64,6 +70,7 @@ class Spool:
         self._parts: dict[tuple[object, int], _Part] = {}
         self._lock = threading.Lock()
         self._names = 0
+        self._pending = 0
         self._buffered = 0
         self._on_disk = 0
         directory.mkdir(parents=True, exist_ok=True)
@@ -100,14 +107,20 @@ class Spool:
         if part is None:
             part = self._parts[owner, serial] = _Part(self.directory / f"{self._names:09d}.part", encode)
             self._names += 1
-        part.pending.extend(lines)
+        part.lines.extend(lines)
+        part.lines_bytes += size
+        if part.lines_bytes >= BLOCK_BYTES:
+            part.blocks.append(b"\n".join(part.lines))
+            part.lines, part.lines_bytes = [], 0
         part.pending_bytes += size
         part.pending_count += count
+        self._pending += size
         with self._lock:
             self._buffered += size
-        chunk = max(CHUNK_MIN_BYTES, min(CHUNK_MAX_BYTES, self._buffer_bytes // 2 // len(self._parts)))
-        if part.pending_bytes >= chunk:
+        if part.pending_bytes >= CHUNK_BYTES:
             self._flush(part)
+        elif self._pending > self._buffer_bytes // 2:
+            self._flush_fullest()
 
     def close(self, owner: object, serial: int) -> Future[SpoolFile]:
         """Finish a part; the future gives the file, or raises Refused when the disk did not take it, LogflumeError
@@ -123,6 +136,7 @@ class Spool:
         part = self._parts.pop((owner, serial), None)
         if part is None:
             return
+        self._pending -= part.pending_bytes
         with self._lock:
             part.discarded = True
             self._buffered -= part.pending_bytes + sum(len(chunk) for chunk, _ in part.todo)
@@ -142,16 +156,24 @@ class Spool:
         """Remove the directory with everything in it."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def _flush_fullest(self) -> None:
+        """The largest chunks that there are, until a quarter of what may wait has gone."""
+        for part in sorted(self._parts.values(), key=lambda part: part.pending_bytes, reverse=True):
+            if self._pending <= self._buffer_bytes // 8 * 3:
+                return
+            self._flush(part)
+
     def _flush(self, part: _Part, closing: Future[SpoolFile] | None = None) -> None:
         with self._lock:
             # Together with the last chunk: a thread that saw it before would settle the part without that chunk.
-            part.closing = closing
-            if part.pending:
-                part.pending.append(b"")
-                chunk = b"\n".join(part.pending)
+            part.closing = closing or part.closing
+            if part.pending_count:
+                chunk = b"\n".join((*part.blocks, *part.lines, b""))
                 self._buffered += len(chunk) - part.pending_bytes
+                self._pending -= part.pending_bytes
                 part.todo.append((chunk, part.pending_count))
-                part.pending, part.pending_bytes, part.pending_count = [], 0, 0
+                part.blocks, part.lines, part.lines_bytes = [], [], 0
+                part.pending_bytes = part.pending_count = 0
             if not part.working and (part.todo or closing is not None):
                 part.working = True
                 self._pool.submit(self._work, part)

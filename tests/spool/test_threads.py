@@ -128,8 +128,7 @@ def given_up_while_it_is_open(game: Game) -> None:
 def test_whoever_is_interrupted_a_part_is_whole_or_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: Callable[[Game], None], bad: bytes
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK_MIN_BYTES", CHUNK)
-    monkeypatch.setattr(module, "CHUNK_MAX_BYTES", CHUNK)
+    monkeypatch.setattr(module, "CHUNK_BYTES", CHUNK)
     directories = (tmp_path / str(n) for n in itertools.count())
 
     def program(play: Play) -> Callable[[], None]:

@@ -31,7 +31,7 @@ from logflume.kafka.options import for_consumer
 from logflume.model import HOUR_MS, Batch, PartitionId
 from logflume.records import RecordReader, pieces_of
 from logflume.spool.encoders import encoder
-from logflume.spool.spool import CHUNK_MAX_BYTES, Spool
+from logflume.spool.spool import CHUNK_BYTES, Spool
 from tests.stack import Stack
 
 POLLS = 12
@@ -159,7 +159,7 @@ class _Path:
     @staticmethod
     def _pack(lines: bytes) -> bytes:
         encode = encoder("gzip")
-        return b"".join(encode(lines[i : i + CHUNK_MAX_BYTES]) for i in range(0, len(lines), CHUNK_MAX_BYTES))
+        return b"".join(encode(lines[i : i + CHUNK_BYTES]) for i in range(0, len(lines), CHUNK_BYTES))
 
     def _append(self, packed: bytes) -> None:
         with (self._folder / "part").open("ab") as file:

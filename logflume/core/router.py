@@ -308,9 +308,11 @@ class Router:
         # A late one is out of order by more than the lateness: it says nothing about what was not seen.
         if self._unseen and (self.frontier is None or time >= self.frontier):
             self._see(time)
-        if self.watermark is not None and time <= self.watermark:
+        self.watermark = time if self.watermark is None else max(time, self.watermark)
+        if offset < self._fresh_from:
+            # What it closed then is in the ledger. A lateness that was made shorter since would close more here, below
+            # offsets that were decided into those hours.
             return
-        self.watermark = time
         until = self._closes_until(self.watermark)
         if self.frontier is None or until > self.frontier:
             self.closed.append(Closing(self.frontier, until, offset, "watermark", now))

@@ -399,6 +399,19 @@ def test_a_replay_skips_what_is_decided_and_computes_the_same_boundaries() -> No
     }
 
 
+def test_a_replay_with_a_shorter_lateness_closes_no_hour_below_an_offset_that_was_decided_into_it() -> None:
+    it = fresh(replace(RULES, lateness_ms=80, roll_bytes=30))
+    feed(it, 2_101, 2_050, 2_131, 2_060, 2_070)
+    round_ = cut(it)
+    assert (round_.state.committed, list(round_.state.decided), round_.state.frontier) == (0, [1, 3, 4], 2_000)
+    again = fresh(RULES, round_.state)
+    feed(again, 2_101, 2_050, 2_131, 2_060, 2_070)
+    assert closings(again) == []
+    feed(again, 2_090, 2_120, 2_130, 2_080)
+    assert closings(again) == [(2_100, 7)]
+    assert held(again) == {("hour", 2_100): [0, 2, 6, 7], ("hour", 2_000): [5], ("late", 2_000): [8]}
+
+
 def test_a_decided_record_moves_the_watermark_again_on_replay() -> None:
     it = fresh()
     feed(it, 2_000)

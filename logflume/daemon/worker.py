@@ -270,7 +270,7 @@ class Worker:
         for part, slot in self._slots.items():
             if part[0] == error.topic and error.partition in (-1, part[1]):
                 slot.end = None
-                if error.code in _LOST_CODES or not error.retriable:
+                if error.code in _LOST_CODES or not error.passes:
                     slot.trouble(
                         Stopped(
                             f"{slot}: reading failed: {error.code}: {error.text}",

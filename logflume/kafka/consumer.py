@@ -31,7 +31,7 @@ from logflume.kafka.events import (
     Revoked,
     TopicPart,
 )
-from logflume.kafka.failures import error_of, translate
+from logflume.kafka.failures import error_of, passes, translate
 from logflume.kafka.static import StaticMember
 from logflume.log import get
 from logflume.model import Batch
@@ -188,15 +188,15 @@ class Source:
             self._client_failed(error)
         elif error.str().startswith(_TOPIC_MISSING):
             # Classic groups only, and with 0 for a partition; with KIP-848 nothing is said at all.
-            self._out.append(PartitionError(part[0], -1, error.name(), error.str(), error.retriable()))
+            self._out.append(PartitionError(part[0], -1, error.name(), error.str(), passes(error)))
         elif part not in self._positions:
             return  # of a partition that was given up or stopped
         elif error.code() == KafkaError._PARTITION_EOF:
             offset = max(self._positions[part], offset)
             self._positions[part] = offset
             self._out.append(EndOfPartition(*part, offset))
-        else:
-            self._out.append(PartitionError(*part, error.name(), error.str(), error.retriable()))
+        elif not passes(error) or self._seldom.passes(f"{part[0]}/{part[1]} {error.name()}"):
+            self._out.append(PartitionError(*part, error.name(), error.str(), passes(error)))
 
     def _rewind(self) -> None:
         """Fetch every live partition again from the position of what was handed over."""

@@ -42,14 +42,14 @@ class PartitionError:
     """A partition (or, with -1, a topic) cannot be read. ``code`` is the name of librdkafka's error.
 
     ``_AUTO_OFFSET_RESET`` is what an offset that is gone (K8) and a truncated log (K9) have in common;
-    ``text`` tells which.
+    ``text`` tells which. After one that ``passes`` reading goes on by itself; such a one comes once in 30 s.
     """
 
     topic: str
     partition: int
     code: str
     text: str
-    retriable: bool
+    passes: bool
 
 
 @dataclass(frozen=True, slots=True)

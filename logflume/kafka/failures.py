@@ -40,6 +40,16 @@ _SILENT = {
 }
 
 
+# A broker's answer to a fetch that says nothing of the partition. librdkafka hands it on, and then fetches again from
+# the same offset (rdkafka_fetcher.c). Not so a batch with a wrong check sum, which it leaves out.
+_PASSING = {*_SILENT, KafkaError.UNKNOWN, KafkaError.THROTTLING_QUOTA_EXCEEDED}
+
+
+def passes(error: KafkaError) -> bool:
+    """Whether reading goes on by itself after this error of a fetch, with nothing left out."""
+    return error.retriable() or error.code() in _PASSING
+
+
 def error_of(failure: KafkaException) -> KafkaError:
     """The KafkaError inside; binding errors without one become _FAIL with their text."""
     inner = failure.args[0] if failure.args else None

@@ -13,7 +13,7 @@ from logflume.errors import Stopped, Unreachable
 from logflume.kafka import batches, options
 from logflume.kafka.client_log import CLIENT_LOG
 from logflume.kafka.consumer import MAX_WAIT_S
-from logflume.kafka.failures import error_of, translate
+from logflume.kafka.failures import error_of, passes, translate
 from logflume.model import Batch
 
 #: seconds without a record, an end or an answer after which the brokers are given up
@@ -93,7 +93,7 @@ class RangeReader:
                 f"read {self}: offsets are not in Kafka any more: {error.str()}",
                 hint="retention has removed them, or the log was truncated: begin the range later",
             )
-        elif not error.retriable():
+        elif not passes(error):
             raise translate(error, f"read {self}")
 
     def close(self) -> None:

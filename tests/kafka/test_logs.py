@@ -98,7 +98,7 @@ def test_lost_offsets_are_an_error_and_nothing_is_skipped(
         reader.until(lambda: len(reader.of(PartitionError)) >= 2)
         reader.run(1.5)
         errors = [e for e in reader.events if isinstance(e, PartitionError)]
-        assert {(e.partition, e.code, e.retriable) for e in errors} == {
+        assert {(e.partition, e.code, e.passes) for e in errors} == {
             (0, "_AUTO_OFFSET_RESET", False),
             (1, "_AUTO_OFFSET_RESET", False),
         }

@@ -52,7 +52,7 @@ def make_plan(job: Job, request: Request) -> Plan:
         topic = topics.topic(request.topic)
         known = read_plan(store, request.topic, topic.topic_id)
         if known is None:
-            committed = job.config.kafka.options.get("isolation.level", "read_committed") == "read_committed"
+            committed = job.config.kafka.read_committed
             facts = facts_of(topics, request, job.settings, read_committed=committed, now_ms=now_ms())
             return cut(request, job.settings, facts)
         if known.request != json.loads(json.dumps(identity(request, job.settings.hash))):

@@ -146,6 +146,8 @@ def command(
     settings = config.load(path)
     log.configure(settings.daemon.log_level, settings.daemon.log_format)
     _give_up_after(deadline)
+    if since is not None and not full:
+        raise UsageError("--since belongs to --full")
     if even_readable and gap is None:
         raise UsageError("--even-readable belongs to --accept-gap")
     if gap is not None or new_topic is not None:

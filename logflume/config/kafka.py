@@ -93,6 +93,10 @@ class KafkaConfig(Table):
         '`"bootstrap.servers"` is required, and `"group.id"` with `assignment = "group"`',
     )
 
+    @property
+    def read_committed(self) -> bool:
+        return self.options.get("isolation.level", "read_committed") == "read_committed"
+
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, table: Any) -> Any:

@@ -114,7 +114,8 @@ class Finisher:
                     topic.follower.feed(head for head in heads if head.entry.pid.topic_id == topic.topic_id)
                 self._submit(name, topic, topic.follower)
             else:
-                topic.follower = None
+                # the next owner finds it, and says so
+                topic.follower, topic.held, topic.failed = None, "", 0
                 self._submit_learn(name, topic)
 
     def _submit(self, name: str, topic: _Topic, follower: TopicFollower) -> None:

@@ -140,7 +140,7 @@ class Worker:
         options = _member_options({"group.id": "logflume", **kafka.options}, index)
         source = Source(options, names, static=static, on_revoke=self._revoke, on_lost=self._lose, reader=daemon.reader)
         log.info("reader chosen", worker=index, reader=source.reader)
-        read_committed = kafka.options.get("isolation.level", "read_committed") == "read_committed"
+        read_committed = kafka.read_committed
         self._tools = Tools(
             store=store,
             source=source,

@@ -65,9 +65,10 @@ def tidy(store: Store, plan: Plan, *, revealed: bool = False) -> None:
     names = {status.name for status in reveal_appended(store, plan.directory)}
     if revealed or layout.INCOMPLETE in names:
         store.delete(_plan_path(store, plan, after_reveal=True))
-    if {layout.SUCCESS, layout.INCOMPLETE} <= names:
-        # the operator's, and what was missing has come
-        store.delete(f"{store.root}/{plan.directory}/{layout.INCOMPLETE}")
+    incomplete = f"{store.root}/{plan.directory}/{layout.INCOMPLETE}"
+    if {layout.SUCCESS, layout.INCOMPLETE} <= names and by_operator(store, incomplete):
+        # what was missing has come
+        store.delete(incomplete)
     store.delete(_plan_path(store, plan))
 
 

@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # imported th
     OffsetSpec,
 )
 
-from logflume.errors import LogflumeError, Unreachable
+from logflume.errors import ConfigError, LogflumeError, Unreachable
 from logflume.kafka import options
 from logflume.kafka.client_log import CLIENT_LOG
 from logflume.kafka.events import TopicPart
@@ -51,10 +51,16 @@ class Topic:
 
 
 class Topics:
-    """Every call raises ``Unreachable``, ``Refused`` or ``UnknownTopic`` within about ``timeout_s``."""
+    """Every call raises ``Unreachable``, ``Refused`` or ``UnknownTopic`` within about ``timeout_s``; making it raises
+    ConfigError for options that the client does not take.
+    """
 
     def __init__(self, settings: options.Options, *, timeout_s: float = 10.0) -> None:
-        self._client = AdminClient(options.for_admin(settings), logger=CLIENT_LOG)
+        try:
+            self._client = AdminClient(options.for_admin(settings), logger=CLIENT_LOG)
+        except KafkaException as failure:
+            # such as a file of certificates that cannot be read
+            raise ConfigError([f"[kafka]: {error_of(failure).str()}"]) from failure
         self._timeout_s = timeout_s
 
     def topic(self, name: str) -> Topic:

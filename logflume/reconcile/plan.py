@@ -115,8 +115,10 @@ def _check_marked(hour: Hour, look: Look, name: str, data: bytes, settled_ms: in
         waits = ", ".join(str(number) for number in hour.waits)
         found.append(hour.finding(What.MARKER_EARLY, path, f"not closed by partition {waits}", hint=_MARKER_HINT))
     found += [finding for file in manifest.files for finding in _check_file(hour, look, file)]
-    under_way = set(MARKERS) <= look.files.keys() and look.marked_ms > settled_ms
-    if set(MARKERS) <= look.files.keys() and not under_way:
+    both = set(MARKERS) <= look.files.keys()
+    under_way = both and look.marked_ms > settled_ms
+    # where this one is wrong, the other may be the right one
+    if both and not under_way and not any(one.what is What.MARKER_WRONG for one in found):
         path = f"{hour.directory}/{layout.INCOMPLETE}"
         found.append(hour.finding(What.REVEAL_LEFT, path, "the hour was revealed, and is complete by now"))
     named = {part.name: file for file in manifest.files for part in file.parts}

@@ -16,7 +16,7 @@ from logflume.compact.carry import carry_out
 from logflume.config import Config, TopicConfig
 from logflume.core import layout
 from logflume.daemon import spooldir
-from logflume.errors import LogflumeError, Stopped
+from logflume.errors import LedgerError, LogflumeError, Stopped
 from logflume.finish import run
 from logflume.finish.plan import PartitionHour, Plan, make_plan
 from logflume.log import get
@@ -68,7 +68,7 @@ class Repair:
             What.PART_UNPUBLISHED: self._publish,
             What.PART_HIDDEN: self._reveal,
             What.MARKER_MISSING: self._finish,
-            What.REVEAL_LEFT: self._remove,
+            What.REVEAL_LEFT: self._remove_reveal,
             What.COMPACTION_LEFT: self._carry_out,
             What.REINJECTED_LEFT: self._show,
             What.SPOOL_LEFT: self._sweep,
@@ -90,6 +90,11 @@ class Repair:
 
     def _reveal(self, finding: Finding) -> None:
         run.reveal_appended(self._store, finding.path.rsplit("/", 1)[0])
+
+    def _remove_reveal(self, finding: Finding) -> None:
+        if not run.by_operator(self._store, f"{self._store.root}/{finding.path}"):
+            raise LedgerError("it is not from 'logflume reveal'", hint="find out who wrote it, or the other marker")
+        self._remove(finding)
 
     def _remove(self, finding: Finding) -> None:
         self._store.delete(f"{self._store.root}/{finding.path}")

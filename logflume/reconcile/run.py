@@ -83,6 +83,8 @@ def reconcile(run: Run) -> Report:
     store = Counted(run.store)
     now_ms = int(run.clock() * 1000)
     report = Report(run.store.url, run.options, now_ms)
+    # options that its client does not take show before hours of work
+    topics = None if run.topics is None else run.topics()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="reconcile") as pool:
         number, saved = checkpoint.load(store)
         known: checkpoint.Saved = {} if run.options.full else saved
@@ -92,16 +94,19 @@ def reconcile(run: Run) -> Report:
             check.run()
             report.findings += check.findings
             report.topics[check.topic] = check.figures
-        report.findings += _ledgers_gone(run, checks, known)
-        report.findings += _without_ledger(run, store, {*report.topics, *(topic for topic, _ in known)})
+        report.findings += _ledgers_gone(run, checks, saved)
+        report.findings += _without_ledger(run, store, {*report.topics, *(topic for topic, _ in saved)})
         report.findings += _left_behind(run, store, checks, now_ms)
         report.findings += _elsewhere(run, checks)
-        _ask_kafka(run, store, checks, report)
+        if topics is not None:
+            _ask_kafka(run, topics, store, checks, report)
         if run.options.repair:
             repair = Repair(store, run.config, checks)
             repair.run(report.findings)
             report.findings, report.mended = repair.left, repair.mended
     new = {(check.topic, topic_id): one for check in checks for topic_id, one in check.saved().items()}
+    if run.options.since_ms is not None:
+        new = {}  # of earlier hours it knows nothing
     report.checkpoint = checkpoint.save(store, number + 1, {**saved, **new})
     report.commands = backfills(report.findings, run.config_path)
     report.calls = dict(sorted(store.calls.items()))
@@ -138,8 +143,19 @@ def _checks(run: Run, store: Store, known: checkpoint.Saved, pool: Executor, now
 
 def _ledgers_gone(run: Run, checks: Sequence[TopicCheck], known: checkpoint.Saved) -> list[Finding]:
     there = {(walk.topic, walk.topic_id) for check in checks for walk in check.walks}
+    hint = (
+        "bring it back from a snapshot or the trash. If it was removed on purpose, remove "
+        f"{checkpoint.DIRECTORY}, too: the next run then looks at everything that is there"
+    )
     return [
-        Finding(What.LEDGER_GONE, topic, layout.topic_directory(topic, topic_id), "an earlier run saw it", topic_id)
+        Finding(
+            What.LEDGER_GONE,
+            topic,
+            layout.topic_directory(topic, topic_id),
+            "an earlier run saw it",
+            topic_id,
+            hint=hint,
+        )
         for topic, topic_id in sorted(known.keys() - there)
         if not run.only or topic in run.only
     ]
@@ -198,11 +214,9 @@ def _elsewhere(run: Run, checks: Sequence[TopicCheck]) -> list[Finding]:
     return [one for other, walk in pairs for one in roots.duplicates(run.store, other, walk.topic, walk.topic_id)]
 
 
-def _ask_kafka(run: Run, store: Store, checks: Sequence[TopicCheck], report: Report) -> None:
-    if run.topics is None:
-        return
-    read_committed = run.config.kafka.options.get("isolation.level", "read_committed") == "read_committed"
+def _ask_kafka(run: Run, topics: Topics, store: Store, checks: Sequence[TopicCheck], report: Report) -> None:
+    read_committed = run.config.kafka.read_committed
     checked = {check.topic: check.walks for check in checks}
-    found = compare(store, run.topics(), checked, read_committed=read_committed)
+    found = compare(store, topics, checked, read_committed=read_committed)
     report.kafka = "unreachable" if any(one.what is What.KAFKA_UNREACHABLE for one in found) else "compared"
     report.findings += found

@@ -291,12 +291,18 @@ class TopicWalk:
             return range(0)
         return range(begin, latest + 1, self.window_ms)[:HOURS_BEGUN]
 
+    def _joins(self, number: int, chain: Chain) -> bool:
+        """Whether a partition was added and has not joined yet: it will close what the others have closed by then."""
+        return chain.frontier is None and number >= (self.first_partitions or 0)
+
     def hour(self, hour: int) -> Hour:
         """One hour as the chains say, as far as they were read."""
         chains, end = self.chains, hour + self.window_ms
         closings = {number: chain.closing_of(end) for number, chain in chains.items()}
         missing = [n for n in range(self.first_partitions or 0) if n not in chains]
-        waits = missing + [number for number, chain in chains.items() if not chain.closes(end)]
+        waits = missing + [
+            number for number, chain in chains.items() if not chain.closes(end) and not self._joins(number, chain)
+        ]
         first, closed = self.first_hour, self.closed_until
         return Hour(
             topic=self.topic,

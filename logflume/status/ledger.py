@@ -15,7 +15,7 @@ from logflume.commit import LogFacts
 from logflume.config import Config, TopicConfig
 from logflume.core import layout
 from logflume.core.ledger import Closing, Entry, Head
-from logflume.errors import LogflumeError, Missing, Stopped
+from logflume.errors import LedgerError, LogflumeError, Missing, Stopped
 from logflume.finish import plan as plans
 from logflume.finish.plan import Plan
 from logflume.model import PartitionId
@@ -83,7 +83,7 @@ class Wait:
 @dataclass(frozen=True, slots=True)
 class HourStatus:
     """``state``: complete, incomplete (``reasons`` say what may miss), finishing (closed by every partition, not
-    marked yet) or waiting (``waits``).
+    marked yet), waiting (``waits``) or unreadable (``reasons`` say which marker).
     """
 
     hour: int
@@ -124,16 +124,20 @@ def gather(config: Config, only: str | None, hours: int) -> Status:
     names = [name for name in _names(store, config) if only in (None, name)]
     logs: dict[str, Log] = {}
     kafka_error = ""
-    try:
-        logs = read_logs(config, names)
-    except LogflumeError as error:
-        kafka_error = str(error)
     with ThreadPoolExecutor(config.daemon.store_threads) as pool:
+        reader = Reader(store, pool)
+        for name in names:
+            # before Kafka is asked: an end that is older than what was decided looks like a truncated log
+            reader.heads(name)
+        try:
+            logs = read_logs(config, names)
+        except LogflumeError as error:
+            kafka_error = str(error)
         found = []
         for name in names:
             topic = config.topic_for(name)
             if topic is not None:
-                found.append(topic_status(Reader(store, pool), topic, name, logs.get(name), hours))
+                found.append(topic_status(reader, topic, name, logs.get(name), hours))
     store.close()
     return Status(tuple(found), kafka_error)
 
@@ -156,7 +160,7 @@ def read_logs(config: Config, names: Iterable[str]) -> dict[str, Log]:
         if name in known:
             topic = topics.topic(name)
             parts = [(name, number) for number in topic.partitions]
-            bounds, silent = topics.bounds(parts)
+            bounds, silent = topics.bounds(parts, read_committed=config.kafka.read_committed)
             logs[name] = Log(
                 topic.topic_id,
                 {number: start for (_, number), (start, _) in bounds.items()},
@@ -171,20 +175,27 @@ def read_logs(config: Config, names: Iterable[str]) -> dict[str, Log]:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads ledgers and markers, several at a time; a marker is read once."""
+    """Reads ledgers and markers, several at a time, and each once. A marker is None where there is none, and an error
+    where it cannot be read.
+    """
 
     store: Store
     pool: ThreadPoolExecutor
-    markers: dict[tuple[str, int], Plan | None] = field(default_factory=dict)
+    markers: dict[tuple[str, int], Plan | LedgerError | None] = field(default_factory=dict)
+    ledgers: dict[str, dict[str, dict[int, Head]]] = field(default_factory=dict)
 
-    def heads(self, topic: str, topic_id: str) -> dict[int, Head]:
+    def heads(self, topic: str) -> dict[str, dict[int, Head]]:
+        """The newest entry of each partition, by topic id; without ids that have none."""
+        if topic not in self.ledgers:
+            found = self.store.list(f"{self.store.root}/{layout.LEDGER_ROOT}/{topic}")
+            by_id = {status.name: self._heads(topic, status.name) for status in found if status.is_dir}
+            self.ledgers[topic] = {topic_id: heads for topic_id, heads in by_id.items() if heads}
+        return self.ledgers[topic]
+
+    def _heads(self, topic: str, topic_id: str) -> dict[int, Head]:
         pids = commit.chains(self.store, topic, topic_id)
         read = self.pool.map(lambda pid: commit.read_head(self.store, pid), pids)
         return {head.entry.pid.partition: head for head in read if head is not None}
-
-    def ids(self, topic: str) -> list[str]:
-        found = self.store.list(f"{self.store.root}/{layout.LEDGER_ROOT}/{topic}")
-        return [status.name for status in found if status.is_dir]
 
     def first_partitions(self, topic: str, topic_id: str) -> int:
         try:
@@ -197,12 +208,15 @@ class Reader:
         read = self.pool.map(lambda hour: self._marker(layout.hour_path(topic, hour, window_ms)), wanted)
         self.markers.update(zip([(topic, hour) for hour in wanted], read, strict=True))
 
-    def _marker(self, directory: str) -> Plan | None:
+    def _marker(self, directory: str) -> Plan | LedgerError | None:
         for name in (layout.SUCCESS, layout.INCOMPLETE):
             try:
                 return plans.decode(self.store.read(f"{self.store.root}/{directory}/{name}"))
             except Missing:
                 continue
+            except LedgerError as error:
+                # somebody else's, such as an empty file
+                return LedgerError(f"{directory}/{name}: {error}")
         return None
 
     def boundary(self, head: Head) -> int | None:
@@ -215,7 +229,7 @@ class Reader:
         if closing is None:
             self.load_markers(pid.topic, [hour], state.window_ms)
             plan = self.markers[pid.topic, hour]
-            if plan is not None and plan.topic_id == pid.topic_id and pid.partition in plan.partitions:
+            if isinstance(plan, Plan) and plan.topic_id == pid.topic_id and pid.partition in plan.partitions:
                 return int(plan.partitions[pid.partition]["boundary"])
             closing = self._closing_before(head)
         return None if closing is None else closing.boundary
@@ -240,8 +254,7 @@ def _closing(entry: Entry, frontier: int) -> Closing | None:
 
 def topic_status(reader: Reader, config: TopicConfig, topic: str, log: Log | None, hours: int) -> TopicStatus:
     """One topic: the topic id that Kafka has, else the one whose ledgers were written last."""
-    by_id = {topic_id: reader.heads(topic, topic_id) for topic_id in reader.ids(topic)}
-    by_id = {topic_id: heads for topic_id, heads in by_id.items() if heads}
+    by_id = reader.heads(topic)
     notes = []
     if log is not None and (log.topic_id in by_id or not by_id):
         topic_id = log.topic_id
@@ -320,12 +333,15 @@ def recent_hours(heads: Mapping[int, Head], window_ms: int, limit: int) -> list[
 
 
 def hours_of(
-    config: TopicConfig, partitions: Iterable[PartitionStatus], marked: Mapping[int, Plan | None]
+    config: TopicConfig, partitions: Iterable[PartitionStatus], marked: Mapping[int, Plan | LedgerError | None]
 ) -> tuple[HourStatus, ...]:
     """What became of each hour, or what it waits for. ``partitions`` are those that have to close it."""
     rows = []
     needed = list(partitions)
     for hour, plan in sorted(marked.items()):
+        if isinstance(plan, LedgerError):
+            rows.append(HourStatus(hour, "unreadable", reasons=(str(plan),)))
+            continue
         if plan is not None:
             records = sum(part.count for file in plan.files for part in file.parts)
             state = "incomplete" if plan.incomplete else "complete"

@@ -141,7 +141,9 @@ def _partitions(view: View) -> list[Family]:
 
 def _hours(view: View) -> list[Family]:
     finished = Family("hours_finished_total", "counter", "Hours marked, by whether they are complete.")
-    for (topic, complete), count in view.finished.items():
+    # with a 0 before the first one: increase() knows nothing of a series that begins at 1
+    unfinished = {(one.topic, complete): 0 for one in view.partitions for complete in (False, True)}
+    for (topic, complete), count in sorted({**unfinished, **view.finished}.items()):
         finished.add(count, {"topic": topic, "complete": str(complete).lower()})
     took = Family(
         "hour_finish_seconds", "histogram", "Seconds from the last partition's closing an hour to its marker."

@@ -9,6 +9,7 @@ def write(
     directory: Path,
     *,
     bootstrap: str = "127.0.0.1:1",
+    kafka: str = "",
     root: str = "",
     output: str = "",
     daemon: str = "",
@@ -17,7 +18,7 @@ def write(
     """A configuration whose servers nobody is, unless said otherwise; returns its path."""
     path = directory / "logflume.toml"
     path.write_text(
-        f'[kafka]\n"bootstrap.servers" = "{bootstrap}"\n"group.id" = "cli"\n'
+        f'[kafka]\n"bootstrap.servers" = "{bootstrap}"\n"group.id" = "cli"\n{kafka}\n'
         f'[output]\nroot = "{root or f"file://{directory}/out"}"\n{output}\n'
         f'[daemon]\nspool = "{directory}/spool"\nspool_bytes = "1MiB"\nhttp = ""\n{daemon}\n{topics}'
     )

@@ -184,6 +184,23 @@ def test_readable_offsets_belong_to_a_gap(invoke: Invoke, path: str) -> None:
     assert (done.exit_code, "belongs to --accept-gap" in done.stderr) == (2, True)
 
 
+def test_some_hours_only_belong_to_a_full_run(invoke: Invoke, path: str) -> None:
+    done = invoke("reconcile", "-c", path, "--since", "2026-11-22", *NOW)
+    assert (done.exit_code, "--since belongs to --full" in done.stderr) == (2, True)
+
+
+def test_certificates_that_cannot_be_read_are_said_before_anything_is_done(invoke: Invoke, tree: Tree) -> None:
+    options = '"security.protocol" = "ssl"\n"ssl.ca.location" = "/none.pem"'
+    path = files.write(tree.base, root=tree.url, topics=TOPIC_TABLE, kafka=options)
+    codes = {}
+    for command in ("reconcile", "status", "check"):
+        done = invoke(command, "-c", path)
+        codes[command] = done.exit_code
+        assert "ssl.ca.location failed" in done.output + done.stderr, command
+        assert "Traceback" not in done.output + done.stderr
+    assert codes == {"reconcile": 2, "status": 0, "check": 2}
+
+
 def test_a_topic_that_nobody_knows_is_not_clean(invoke: Invoke, tree: Tree, path: str) -> None:
     assert invoke("reconcile", "-c", path, "--topic", "app", *NOW).exit_code == 0
     done = invoke("reconcile", "-c", path, "--topic", "appp", *NOW)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import pytest
 from logflume import commit
 from logflume.core import layout
 from logflume.errors import Stopped, StoreError
+from logflume.finish import plan as plans
 from logflume.finish import run as finishing
 from logflume.finish.reveal import reveal
 from logflume.model import HOUR_MS, Kind
 from logflume.reconcile.findings import What
 from tests.reconcile.conftest import Reconcile
-from tests.reconcile.tree import FIRST_HOUR, Tree
+from tests.reconcile.tree import FIRST_HOUR, Ingest, Tree
 
 LONG_AGO = 1_600_000_000
 
@@ -230,7 +232,7 @@ def test_what_a_daemon_is_about_to_tidy_is_no_finding(tree: Tree, reconciled: Re
     """An operator's marker beside the new one, and the spool of a worker that has just died."""
     marker = tree.marker(1)
     beside = marker.with_name(layout.INCOMPLETE)
-    shutil.copy(marker, beside)
+    beside.write_bytes(plans.encode(replace(plans.decode(marker.read_bytes()), reveal=plans.OPERATOR)))
     spool = tree.spool / "w3-0123456789ab"
     spool.mkdir()
     assert reconciled(tree, patience_ms=600_000).findings == []
@@ -239,6 +241,43 @@ def test_what_a_daemon_is_about_to_tidy_is_no_finding(tree: Tree, reconciled: Re
     assert reconciled(tree, repair=True).exit_code == 11
     assert not beside.exists()
     assert not spool.exists()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_false_success_does_not_cost_an_hour_its_incomplete(tree: Tree, reconciled: Reconcile, full: bool) -> None:
+    """Somebody has copied it, to let a job run."""
+    marker = tree.marker(1)
+    incomplete = marker.with_name(layout.INCOMPLETE)
+    plan = plans.decode(marker.read_bytes())
+    incomplete.write_bytes(plans.encode(replace(plan, incomplete=("partition 0: a gap",))))
+    shutil.copy(incomplete, marker)
+    found = reconciled(tree, full=full, repair=True)
+    assert {one.what for one in found.findings} == {What.MARKER_WRONG}
+    assert incomplete.exists()
+    # nor does a finisher that comes by again
+    finishing.tidy(tree.store, plan)
+    assert incomplete.exists()
+
+
+def test_a_partition_that_is_just_joining_makes_no_marker_early(
+    tree: Tree, reconciled: Reconcile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was added, and its owner still reads, one after the other, what the others have closed."""
+    monkeypatch.setattr(commit, "_join", lambda store, head, owner, earlier: head)
+    Ingest(tree.store, tree.pid(2), tree.topic, tree.spool, partitions=3)
+    for full in (False, True):
+        assert reconciled(tree, full=full).findings == []
+
+
+def test_a_run_of_some_hours_leaves_what_is_known_of_earlier_ones(tree: Tree, reconciled: Reconcile) -> None:
+    tree.finished(0).unlink()
+    assert What.FILE_MISSING in {one.what for one in reconciled(tree).findings}
+    for number in range(2):
+        for path in tree.entries(number)[:5]:
+            path.unlink()
+    some = reconciled(tree, full=True, since_ms=FIRST_HOUR + 2 * HOUR_MS)
+    assert What.FILE_MISSING not in {one.what for one in some.findings}
+    assert What.FILE_MISSING in {one.what for one in reconciled(tree).findings}
 
 
 def test_hours_before_proof_begins_are_neither_wrong_nor_made_up(tree: Tree, reconciled: Reconcile) -> None:

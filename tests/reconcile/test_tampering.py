@@ -18,6 +18,7 @@ from logflume.backfill import amend
 from logflume.core import layout
 from logflume.finish import plan as plans
 from logflume.model import Kind
+from logflume.reconcile import checkpoint
 from logflume.reconcile.findings import What
 from logflume.spool.encoders import encoder
 from tests.reconcile.conftest import Reconcile
@@ -303,7 +304,13 @@ def test_the_newest_entry_cannot_vanish_unseen(tree: Tree, reconciled: Reconcile
 def test_a_ledger_that_is_gone_is_missed(tree: Tree, reconciled: Reconcile) -> None:
     assert reconciled(tree).exit_code == 0
     shutil.rmtree(tree.path(layout.topic_directory("app", tree.topic_id)))
-    assert [one.what for one in reconciled(tree).findings] == [What.LEDGER_GONE]
+    for full in (False, True, False):
+        (found,) = reconciled(tree, full=full).findings
+        assert (found.what, checkpoint.DIRECTORY in found.hint) == (What.LEDGER_GONE, True)
+    # what its hint says
+    shutil.rmtree(tree.path(checkpoint.DIRECTORY))
+    shutil.rmtree(tree.path("app"))
+    assert reconciled(tree).findings == []
 
 
 def test_ledgers_that_are_gone_with_their_directory_are_missed(tree: Tree, reconciled: Reconcile) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from logflume import config as configs
 from logflume.config import Config, TopicConfig
+from logflume.core import layout
+from logflume.core.ledger import Head
 from logflume.model import HOUR_MS
 from logflume.status import ledger
 from logflume.status.ledger import Cause, Log, PartitionStatus, Reader, TopicStatus, topic_status, waits_of
@@ -150,6 +152,37 @@ def test_topics_of_a_pattern_are_found_by_their_ledgers(
     assert [one.topic for one in found.topics] == ["app", "unread"]
     assert found.topics[1].notes == ("no ledger yet: nothing was read",)
     assert [one.topic for one in ledger.gather(settings, "app", 6).topics] == ["app"]
+
+
+def test_a_marker_that_cannot_be_read_is_named_and_hides_nothing_else(store: Store, tmp_path: Path) -> None:
+    ledgers.mark(store, TOPIC_ID, H8, ())
+    path = tmp_path / "out" / layout.hour_path("app", H7, HOUR_MS) / layout.SUCCESS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    hours = {one.hour: one for one in status(store, app(tmp_path)).hours}
+    assert (hours[H8].state, hours[H7].state) == ("complete", "unreadable")
+    assert f"{path.parent.name}/{layout.SUCCESS}" in hours[H7].reasons[0]
+
+
+def test_ledgers_are_read_before_the_ends_of_the_logs(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that decides in between looked as if its log were truncated."""
+    asked: list[str] = []
+    heads = ledger.Reader._heads
+
+    def reading(self: Reader, topic: str, topic_id: str) -> dict[int, Head]:
+        asked.append("ledger")
+        return heads(self, topic, topic_id)
+
+    def logs(*_: object) -> dict[str, Log]:
+        asked.append("log")
+        return {}
+
+    monkeypatch.setattr(ledger.Reader, "_heads", reading)
+    monkeypatch.setattr(ledger, "read_logs", logs)
+    ledger.gather(config(tmp_path / "out"), None, 6)
+    assert asked == ["ledger", "log"]
 
 
 def test_an_hour_waits_until_the_end_plus_the_lateness(tmp_path: Path) -> None:

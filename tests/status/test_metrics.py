@@ -135,6 +135,12 @@ def test_times_are_seconds_and_lag_is_what_is_left() -> None:
     assert page["logflume_stopped_partitions"] == 1
 
 
+def test_hours_are_counted_from_0_on_so_that_the_first_incomplete_one_is_an_increase() -> None:
+    page = scrape(report(partitions=(partition(0), partition(1))))
+    for complete in ("false", "true"):
+        assert page[f'logflume_hours_finished_total{{topic="app",complete="{complete}"}}'] == 0
+
+
 def test_what_is_not_known_yet_has_no_sample() -> None:
     unknown: dict[str, Any] = dict.fromkeys(("committed", "position", "end", "watermark", "frontier", "boundary"))
     page = scrape(report(partitions=(partition(0, phase="claiming", **unknown),)))

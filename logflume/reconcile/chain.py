@@ -125,8 +125,7 @@ class Chain:
         else:
             self._forget_fates(None if before is None else before.entry, entry)
             self.proven_from = state.committed
-            # what the entries that are gone decided had no event time above this
-            self.certain_from = max(self.certain_from, state.seen + 1 if state.seen is not None else self.certain_from)
+            self.certain_from = max(self.certain_from, _known_from(head))
         self._hole = False
 
     def _forget_fates(self, before: Entry | None, after: Entry) -> None:
@@ -193,3 +192,14 @@ class Chain:
         open_parts = [one.seq for decided in self.parts.values() for one in decided] + [one.seq for one in self.others]
         closings = [seq for seq, closing in self.closings if any(closing.covers(end) for end in wanted)]
         return sorted(seq for seq in {*open_parts, *closings} if seq <= last)
+
+
+def _known_from(first: Head) -> int:
+    """From which hour on every part is in this entry, the first that there is, or in a later one. Ms UTC."""
+    state = first.state
+    # it has the parts of what is not finished, or says in which entry they begin
+    earlier = [hour + state.window_ms for hour, seq in state.unfinished.items() if seq < first.entry.seq]
+    if earlier or state.unfinished:
+        return max(earlier, default=min(state.unfinished))
+    # what was decided before it had no later time
+    return -(1 << 62) if state.seen is None else state.seen + 1

@@ -269,6 +269,20 @@ def test_a_partition_that_is_just_joining_makes_no_marker_early(
         assert reconciled(tree, full=full).findings == []
 
 
+def test_hours_that_wait_longer_than_entries_are_kept_are_finished(tmp_path: Path, reconciled: Reconcile) -> None:
+    """The entries from the first part of the oldest one on are there: nothing of it is unknown."""
+    tree = Tree(tmp_path).fill(2).fill(3, finish=False)
+    for ingest in tree.ingests:
+        oldest = min(ingest.head.state.unfinished.values())
+        assert oldest > 1
+        for path in tree.entries(ingest.pid.partition)[:oldest]:
+            path.unlink()
+    found = reconciled(tree, full=True, repair=True)
+    assert What.MARKER_LOST not in {one.what for one in found.findings}
+    assert {one.what for one in found.mended} == {What.MARKER_MISSING}
+    assert reconciled(tree, full=True).exit_code == 0
+
+
 def test_a_run_of_some_hours_leaves_what_is_known_of_earlier_ones(tree: Tree, reconciled: Reconcile) -> None:
     tree.finished(0).unlink()
     assert What.FILE_MISSING in {one.what for one in reconciled(tree).findings}

@@ -17,7 +17,7 @@ from isal import isal_zlib
 from logflume.config import TopicConfig
 from logflume.core.ledger import Part
 from logflume.errors import Missing, StoreError
-from logflume.model import Batch, Kind, TimeType
+from logflume.model import Batch, Kind, Reason, TimeType
 from logflume.records import RecordReader
 from logflume.store.base import Store
 
@@ -169,8 +169,10 @@ class _Lines:
         n = len(lines)
         offsets = list(range(n))
         rows, _ = self._reader.read(Batch("", 0, lines, offsets, [0] * n, n, -1, [None] * n, [TimeType.NONE] * n))
-        if rows.rejects:
-            i, reason = min(rows.rejects.items())
+        # ``max_record_bytes`` may be lower than it was then: it says nothing of where a record belongs
+        rejects = [(i, reason) for i, reason in rows.rejects.items() if reason is not Reason.TOO_LARGE]
+        if rejects:
+            i, reason = min(rejects)
             self._wrong.append(f"line {self._count + i + 1} would be quarantined: {reason.value}")
         part = self._part
         times = [time for i, time in enumerate(rows.times) if i not in rows.rejects]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -20,7 +21,7 @@ from logflume.finish.reveal import reveal
 from logflume.model import HOUR_MS, Kind
 from logflume.reconcile.findings import What
 from tests.reconcile.conftest import Reconcile
-from tests.reconcile.tree import FIRST_HOUR, Ingest, Tree
+from tests.reconcile.tree import FIRST_HOUR, Ingest, Tree, configuration
 
 LONG_AGO = 1_600_000_000
 
@@ -281,6 +282,17 @@ def test_hours_that_wait_longer_than_entries_are_kept_are_finished(tmp_path: Pat
     assert What.MARKER_LOST not in {one.what for one in found.findings}
     assert {one.what for one in found.mended} == {What.MARKER_MISSING}
     assert reconciled(tree, full=True).exit_code == 0
+
+
+def test_records_from_before_max_record_bytes_was_lowered_are_right_where_they_are(
+    tmp_path: Path, reconciled: Reconcile
+) -> None:
+    padded = {"padding": "x" * 2000}
+    tree = Tree(tmp_path)
+    tree.ingests[0].feed([json.dumps({"ts": FIRST_HOUR + n, **padded}).encode() for n in (1, 2)])
+    tree.ingests[0].decide(everything=True)
+    tree.config = configuration(tree.url, tree.spool, max_record_bytes="1KiB")
+    assert reconciled(tree, full=True, deep=True).findings == []
 
 
 def test_a_run_of_some_hours_leaves_what_is_known_of_earlier_ones(tree: Tree, reconciled: Reconcile) -> None:

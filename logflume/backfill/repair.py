@@ -2,8 +2,9 @@
 
 R1 rebuild the bad parts from Kafka, copy the intact ones, upload the whole file under a new name in tmp. R2 where a
 check sum is another now, write that down (``amend``), and put the hour's plan with the check sums that hold now. R3
-remove what is in the file's place, and publish. R4 where the hour's marker does not say what holds now, or there is
-none, finish the hour by its plan (``remark``). R5 remove what runs that died have uploaded for files that are whole.
+move aside what is in the file's place, publish, and remove that. R4 where the hour's marker does not say what holds
+now, or there is none, finish the hour by its plan (``remark``). R5 remove what runs that died have uploaded for files
+that are whole.
 
 A marker stays in its place until R4: it says what is to be there, so it leads every run to the whole file that R1 has
 uploaded, also when intact parts of it are not in Kafka any more. Every step may be repeated, and what is left of
@@ -17,6 +18,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +41,14 @@ from logflume.finish.run import marked as has_marker
 from logflume.kafka.topics import Topics
 from logflume.log import get
 from logflume.model import Kind
-from logflume.store.base import Store
+from logflume.store.base import FileStatus, Store
 
 log = get(__name__)
 
 #: hours a finisher may have before it; only those of which a part was mended are finished here
 DUE_HOURS = 10_000
 THREADS = 8
+_AGAIN = "run the same command again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ def _mend(store: Store, job: Job, group: tuple[Mend, ...], folder: Path, tell: T
         if changed:
             put_plan(store, plan)
     for mend, tmp, parts in files:
-        _place(store, mend, tmp, sum(part.size for part in parts))
+        _place(store, mend, tmp, parts)
     if plan is not None:
         remark(store, plan)
     amended = {new.path for new, _ in changed}
@@ -126,20 +129,64 @@ def _mend(store: Store, job: Job, group: tuple[Mend, ...], folder: Path, tell: T
     ]
 
 
-def _place(store: Store, mend: Mend, tmp: str, size: int) -> None:
-    """R3"""
-    final = f"{store.root}/{mend.path}"
+def _place(store: Store, mend: Mend, tmp: str, parts: Sequence[Part]) -> None:
+    """R3. What is in the file's place is moved aside, not deleted: another run may have put the whole file there just
+    now, and have removed our upload since. Aside it counts as an upload, so R1 finds it and R5 removes it.
+    """
+    final, size = f"{store.root}/{mend.path}", sum(part.size for part in parts)
     there = store.stat(final)
-    if there is not None and there.length not in (mend.length, size):
-        # a finisher has merged more into it since: that must not be lost
-        raise Stopped(f"{mend.path} is just being written by somebody else", hint="run the same command again")
-    store.delete(final)
+    aside = None
+    if there is None and mend.length is not None:
+        raise Stopped(f"{mend.path} was moved since it was looked at", hint=_AGAIN)
+    if there is not None:
+        _check_length(mend, size, there)
+        if there.length == size and not bad_parts(store, mend.path, parts)[0]:
+            log.info("another repair has mended the file", path=mend.path)
+            store.delete(tmp)
+            return
+        aside = _tmp_of(store, mend)
+        _move_aside(store, mend, size, aside)
     try:
         store.publish(tmp, final)
     except (Exists, Missing):
-        # another run of the same repair did it: the next look tells whether it is right
-        log.warning("somebody else put a file in its place", path=mend.path)
+        # another run put its own there, or found that there was nothing to do and removed ours
+        if aside is not None:
+            _put_back(store, aside, final)
+        if bad_parts(store, mend.path, parts)[0]:
+            raise Stopped(f"{mend.path} is just being written by somebody else", hint=_AGAIN) from None
+    if aside is not None:
+        store.delete(aside)
     log.info("file mended", path=mend.path, parts=len(mend.bad))
+
+
+def _check_length(mend: Mend, size: int, there: FileStatus | None) -> None:
+    if there is None or there.length not in (mend.length, size):
+        # a finisher has merged more into it since: that must not be lost
+        raise Stopped(f"{mend.path} is just being written by somebody else", hint=_AGAIN)
+
+
+def _move_aside(store: Store, mend: Mend, size: int, aside: str) -> None:
+    final = f"{store.root}/{mend.path}"
+    try:
+        store.publish(final, aside)
+    except Missing:
+        raise Stopped(f"{mend.path} is just being moved by somebody else", hint=_AGAIN) from None
+    try:
+        # once more: from now on nobody writes to it
+        _check_length(mend, size, store.stat(aside))
+    except Stopped:
+        _put_back(store, aside, final)
+        raise
+
+
+def _put_back(store: Store, aside: str, final: str) -> None:
+    with suppress(Exists, Missing):
+        store.publish(aside, final)
+
+
+def _tmp_of(store: Store, mend: Mend) -> str:
+    directory = layout.topic_directory(mend.topic, mend.topic_id)
+    return f"{store.root}/{directory}/tmp/{layout.repaired_name(mend.path, uuid.uuid4().hex)}"
 
 
 # -- R1 -------------------------------------------------------------------------------------------
@@ -152,8 +199,7 @@ def _whole(store: Store, job: Job, mend: Mend, folder: Path, tell: Tell) -> tupl
         return found, mend.parts
     whole = folder / "whole"
     parts = _assemble(store, job, mend, folder, whole, tell)
-    directory = layout.topic_directory(mend.topic, mend.topic_id)
-    tmp = f"{store.root}/{directory}/tmp/{layout.repaired_name(mend.path, uuid.uuid4().hex)}"
+    tmp = _tmp_of(store, mend)
     store.upload(whole, tmp)
     return tmp, parts
 
@@ -184,7 +230,7 @@ def _assemble(store: Store, job: Job, mend: Mend, folder: Path, whole: Path, tel
                 while left > 0:
                     data = store.read(f"{store.root}/{mend.path}", offset, min(left, 8 << 20))
                     if not data:
-                        raise Stopped(f"{mend.path} became shorter just now", hint="run the same command again")
+                        raise Stopped(f"{mend.path} became shorter just now", hint=_AGAIN)
                     file.write(data)
                     tell(0)
                     offset, left = offset + len(data), left - len(data)
@@ -260,7 +306,10 @@ def finish_hours(job: Job, wanted: Finish, tell: Tell) -> tuple[int, tuple[str, 
 
 
 def _remove_left(store: Store, wanted: Finish, amended: dict[str, Part], tell: Tell) -> None:
-    """R5: nobody else may, since it takes a look at the bytes to know that an upload is not the only copy."""
+    """R5: nobody else may, since it takes a look at the bytes to know that an upload is not the only copy.
+
+    Listed first, then looked at: what another run moves aside after that look is not among them.
+    """
     uploads = uploads_of(store, wanted.topic, wanted.topic_id)
     for file in wanted.files:
         left = [status for status in uploads if status.name.startswith(layout.repaired_name(file.path))]

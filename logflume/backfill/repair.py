@@ -25,6 +25,7 @@ from pathlib import Path
 from logflume.backfill import amend
 from logflume.backfill.engine import LocalPool
 from logflume.backfill.look import Found, Mend, Wanted, bad_parts, find, partition_of, uploads_of
+from logflume.backfill.merged import merged_into
 from logflume.backfill.model import Job
 from logflume.backfill.rebuild import rebuild
 from logflume.backfill.remark import finish, is_marked, put_plan, remark
@@ -101,6 +102,8 @@ def run_group(job: Job, group: tuple[Mend, ...], tell: Tell) -> list[Mended]:
 
 def _mend(store: Store, job: Job, group: tuple[Mend, ...], folder: Path, tell: Tell) -> list[Mended]:
     files = [(mend, *_whole(store, job, mend, folder, tell)) for mend in group]
+    for mend, tmp, _ in files:
+        _check_not_merged(store, mend, tmp)
     changed = [(new, old) for mend, _, parts in files for new, old in zip(parts, mend.parts, strict=True) if new != old]
     plan = group[0].plan
     if changed and group[0].parts[0].kind is Kind.HOUR:
@@ -131,7 +134,8 @@ def _mend(store: Store, job: Job, group: tuple[Mend, ...], folder: Path, tell: T
 
 def _place(store: Store, mend: Mend, tmp: str, parts: Sequence[Part]) -> None:
     """R3. What is in the file's place is moved aside, not deleted: another run may have put the whole file there just
-    now, and have removed our upload since. Aside it counts as an upload, so R1 finds it and R5 removes it.
+    now, and have removed our upload since. Aside it counts as an upload, so R1 finds it and R5 removes it. And where a
+    compaction has taken the file meanwhile, ours is taken back.
     """
     final, size = f"{store.root}/{mend.path}", sum(part.size for part in parts)
     there = store.stat(final)
@@ -156,7 +160,21 @@ def _place(store: Store, mend: Mend, tmp: str, parts: Sequence[Part]) -> None:
             raise Stopped(f"{mend.path} is just being written by somebody else", hint=_AGAIN) from None
     if aside is not None:
         store.delete(aside)
+    try:
+        _check_not_merged(store, mend, tmp)
+    except Stopped:
+        _put_back(store, final, tmp)
+        raise
     log.info("file mended", path=mend.path, parts=len(mend.bad))
+
+
+def _check_not_merged(store: Store, mend: Mend, tmp: str) -> None:
+    path = merged_into(store, mend)
+    if path is not None:
+        raise Stopped(
+            f"{mend.path} was merged into {path} since it was looked at",
+            hint=f"{_AGAIN}; if Kafka does not have its records any more, they are in {tmp}",
+        )
 
 
 def _check_length(mend: Mend, size: int, there: FileStatus | None) -> None:

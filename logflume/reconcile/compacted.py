@@ -75,6 +75,11 @@ def unfold(record: Record, look: Look) -> list[File]:
     return whole
 
 
+def twice(merged: str) -> str:
+    """What is said of a file that shows beside the merged one that holds it."""
+    return f"its records are in {merged}, too, which it was merged into: when that one is whole, remove this one"
+
+
 def _unfold_begun(record: Record, made: Made, files: dict[str, FileStatus]) -> None:
     """A source is in the new file already, or there under its own name, or hidden."""
     size, length = 0, files[made.name].length if made.name in files else -1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from logflume.compact.record import Record
@@ -37,6 +37,16 @@ class Explain:
         if whole_hour:
             found += self.compactions(directory, [name], whole_hour=True)
         return compacted.is_explained(name, found)
+
+    def merged_in(self, directory: str, files: Mapping[str, int]) -> dict[str, str]:
+        """Names under which parts would show that a merged file holds, to its name; of the files there, by length."""
+        return {
+            part.name.removeprefix("_"): file.name
+            for record in self.compactions(directory, files)
+            for file in record.files
+            if files.get(file.name) == file.size
+            for part in file.parts
+        }
 
     def is_reinjected(self, name: str) -> bool:
         """A late file with records that are in the quarantine, too: a record says that it has to be so."""

@@ -73,7 +73,7 @@ MEANINGS: dict[What, tuple[Mend, str]] = {
     What.FILE_LENGTH: (Mend.BACKFILL, "a decided file has another length"),
     What.FILE_DAMAGED: (Mend.BACKFILL, "a decided file has other bytes (--deep)"),
     What.FILE_CONTENT: (Mend.PERSON, "records are not what their decision says: count, or hour (--deep)"),
-    What.FILE_UNKNOWN: (Mend.PERSON, "a file that no decision names"),
+    What.FILE_UNKNOWN: (Mend.PERSON, "a file that no decision names, or that was merged into another one"),
     What.MARKER_MISSING: (Mend.REPAIR, "every partition has closed the hour, and nobody finishes it"),
     What.MARKER_LOST: (Mend.PERSON, "an hour without marker, whose entries are past ledger_retention"),
     What.MARKER_EARLY: (Mend.PERSON, "a marker, though a partition has not closed the hour"),

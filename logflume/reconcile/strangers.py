@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from logflume.core import layout
 from logflume.model import Kind
+from logflume.reconcile import compacted
 from logflume.reconcile.explain import Explain
 from logflume.reconcile.findings import Finding, What, persisting
 from logflume.reconcile.model import Options
@@ -84,13 +85,17 @@ class Strangers:
 
     def _strange_in(self, directory: str) -> list[Finding]:
         found = []
-        for status in self.store.list(f"{self.store.root}/{directory}"):
+        there = self.store.list(f"{self.store.root}/{directory}")
+        merged = self.explain.merged_in(directory, {status.name: status.length for status in there})
+        for status in there:
             parsed = layout.parse_part_name(status.name)
             if status.name in self.known.get(directory, ()):
                 continue
             path = f"{directory}/{status.name}"
             if self.explain.is_compacted(directory, status.name) or self.explain.is_reinjected(status.name):
                 continue
-            if parsed is None or not self.explain.may_be(parsed.partition, parsed.first):
+            if status.name in merged:
+                found.append(Finding(What.FILE_UNKNOWN, self.topic, path, compacted.twice(merged[status.name])))
+            elif parsed is None or not self.explain.may_be(parsed.partition, parsed.first):
                 found.append(self._strange(path))
         return found

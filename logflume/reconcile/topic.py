@@ -209,15 +209,16 @@ class TopicCheck:
 
     def _look_at_directory(self, item: tuple[str, list[Decided]]) -> tuple[list[Finding], set[str]]:
         directory, decided = item
-        found, wrong, merged = [], set(), list[File]()
+        found, wrong, merged, there = [], set(), list[File](), set[str]()
 
         def unfold(look: Look) -> None:
+            there.update(look.files)
             for record in self._explain.compactions(directory, look.files):
                 found.extend(self._explain.left(record, look))
                 merged.extend(compacted.unfold(record, look))
 
         look = look_at_directory(self.store, directory, decided, unfold)
-        inside = {part.path for file in merged for part in file.parts}
+        inside = {part.path: file.name for file in merged for part in file.parts}
         for file in merged if self.options.deep else ():
             found += self._reader.file(self._finding_of(decided[0]), f"{directory}/{file.name}", file.parts, {})
         if found:
@@ -225,6 +226,10 @@ class TopicCheck:
             wrong = {one.part.path for one in decided}
         for one in decided:
             problems = list(check_alone(self._finding_of(one), look, one, self.settled_ms))
+            shows = one.name.removeprefix("_")
+            if one.part.path in inside and shows in there:
+                detail = compacted.twice(inside[one.part.path])
+                problems.append(self._finding_of(one)(What.FILE_UNKNOWN, f"{directory}/{shows}", detail))
             moves = one.part.tmp in look.in_tmp or is_hidden(look, one)
             if self.options.deep and not problems and not moves and one.part.path not in inside:
                 shown = one.part.path if one.name in look.files else f"{directory}/{one.name[1:]}"

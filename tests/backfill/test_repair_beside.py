@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -9,13 +10,22 @@ from typing import Any
 
 import pytest
 
+from logflume import commit
 from logflume.backfill import repair
 from logflume.backfill.look import Wanted, find
 from logflume.backfill.rebuild import Rebuilt
+from logflume.compact.run import compact
+from logflume.core import layout
 from logflume.errors import Stopped
+from logflume.model import Kind, PartitionId
+from logflume.reconcile.findings import What
+from logflume.reconcile.run import reconcile
 from logflume.store import Store
-from tests.backfill.test_repair_left import files_of, same_bytes, uploads
-from tests.backfill.test_repair_steps import Scene, check_of, quick_looks, scene, visible
+from logflume.store.local import LocalStore
+from tests.backfill.test_repair_left import decide_late, files_of, late_job, late_lines, same_bytes, uploads
+from tests.backfill.test_repair_steps import Scene, check_of, parts_of, quick_looks, scene, visible
+from tests.compact.faults import Concats, Died, dying
+from tests.reconcile.conftest import run_of
 from tests.reconcile.tree import TOPIC, TOPIC_ID, flip
 
 __all__ = ["quick_looks", "scene"]  # fixtures
@@ -47,6 +57,14 @@ def before_leaving(monkeypatch: pytest.MonkeyPatch, store: Store, path: Path, ac
 
     monkeypatch.setattr(store, "delete", first(store.delete))
     monkeypatch.setattr(store, "publish", first(store.publish))
+
+
+def trim(store: Store, pid: PartitionId) -> None:
+    """As ledger_retention does: all but the newest entry."""
+    head = commit.read_head(store, pid)
+    assert head is not None
+    for seq in range(head.entry.seq):
+        store.delete(f"{store.root}/{layout.entry_path(pid, seq)}")
 
 
 # -- another repair -------------------------------------------------------------------------------
@@ -91,3 +109,116 @@ def test_a_file_that_another_repair_put_in_the_last_moment_stays(scene: Scene, m
     repair.repair(scene.job, found, 1, lambda _: None)
     check(store)
     assert uploads(store) == []
+
+
+# -- a compaction ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[LocalStore, Concats], ids=["copying", "concat"])
+def late(scene: Scene, request: pytest.FixtureRequest) -> Path:
+    """A late file; its directory is ready to be compacted."""
+    decide_late(scene.tree)
+    scene.bytes = parts_of(scene.tree)
+    scene.store = scene.tree.store = request.param(scene.tree.store.root)
+    return min(scene.tree.path(scene.tree.hour(0, Kind.LATE)).glob("p*"))
+
+
+by_concat = pytest.mark.parametrize("late", [Concats], indirect=True, ids=["concat"])
+
+
+def compacted(scene: Scene) -> None:
+    assert "compacted" in [one.state for one in compact(scene.store, late_job())]
+
+
+def check_late(scene: Scene, before: Counter[bytes]) -> None:
+    for _ in range(2):
+        scene.run(scene.store)
+        compact(scene.store, late_job())
+        assert late_lines(scene.store, scene.tree) == before
+    report = reconcile(run_of(scene.tree, full=True, deep=True))
+    # uploads of a compaction that died
+    assert [one for one in report.findings if one.what is not What.TMP_LEFT] == []
+
+
+@by_concat
+@same_bytes
+def test_a_damaged_late_file_that_was_compacted_since_is_mended_where_it_is_now(scene: Scene, late: Path) -> None:
+    before = late_lines(scene.store, scene.tree)
+    flip(late)
+    found = find(scene.store, scene.job, TOPIC_ID, Wanted(TOPIC))
+    assert found.mends
+    compacted(scene)
+    with pytest.raises(Stopped, match="was merged"):
+        repair.repair(scene.job, found, 1, lambda _: None)
+    assert not late.exists()
+    check_late(scene, before)
+
+
+@same_bytes
+@pytest.mark.parametrize("moment", ["look", "last look"])
+def test_a_late_file_that_came_back_and_was_compacted_since_is_not_put_beside_it(
+    scene: Scene, late: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Another host has mended it; what this one made is the same records once more."""
+    before, data = late_lines(scene.store, scene.tree), late.read_bytes()
+    late.unlink()
+    found = find(scene.store, scene.job, TOPIC_ID, Wanted(TOPIC))
+
+    def others() -> None:
+        late.write_bytes(data)
+        compacted(scene)
+
+    if moment == "look":
+        before_rebuild(monkeypatch, scene, 0, others)
+    else:
+        publish, acts = scene.store.publish, [others]
+
+        def published(tmp: str, final: str) -> None:
+            if final == str(late) and acts:
+                acts.pop()()
+            publish(tmp, final)
+
+        monkeypatch.setattr(scene.store, "publish", published)
+    with pytest.raises(Stopped, match="was merged"):
+        repair.repair(scene.job, found, 1, lambda _: None)
+    assert late_lines(scene.store, scene.tree) == before
+    assert [one.read_bytes() for one in uploads(scene.store)] == [data]
+    check_late(scene, before)
+
+
+@by_concat
+@same_bytes
+def test_a_late_file_that_a_compaction_still_has_to_take_is_mended(scene: Scene, late: Path) -> None:
+    """By concat, a file at a time: those that it has not come to are needed."""
+    store = scene.store
+    before = late_lines(store, scene.tree)
+    flip(late)
+    found = find(store, scene.job, TOPIC_ID, Wanted(TOPIC))
+    for number in range(20):
+        with suppress(Died):
+            compact(dying(store, number), late_job())
+        if list(Path(store.root).rglob("compactions/late/*/000000.json")):
+            break
+    assert late.exists()
+    repair.repair(scene.job, found, 1, lambda _: None)
+    check_late(scene, before)
+
+
+@same_bytes
+@pytest.mark.parametrize("retained", [True, False], ids=["retained", "past ledger_retention"])
+def test_reconcile_says_a_late_file_whose_records_a_merged_file_has_too(
+    scene: Scene, late: Path, *, retained: bool
+) -> None:
+    store = scene.store
+    data = late.read_bytes()
+    compacted(scene)
+    assert reconcile(run_of(scene.tree, full=True)).findings == []
+    late.write_bytes(data)
+    if not retained:
+        for ingest in scene.tree.ingests:
+            trim(store, ingest.pid)
+    report = reconcile(run_of(scene.tree, full=True, repair=True))
+    found = [one for one in report.findings if one.what is What.FILE_UNKNOWN]
+    assert [one.path for one in found] == [str(late.relative_to(store.root))]
+    assert "app-c000000-" in found[0].detail
+    assert late.exists()

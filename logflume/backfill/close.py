@@ -165,7 +165,7 @@ def finish_all(store: Store, job: Job, plan: Plan, tell: Tell) -> Hours:
     complete = incomplete = before = 0
     with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(THREADS) as readers:
         follower = TopicFollower(store, plan.topic, plan.topic_id, job.settings, readers)
-        follower.refresh()
+        follower.refresh(lambda: tell(0))
         while due := follower.due(HOURS_AT_ONCE):
             for wanted, done in zip(
                 due, pool.map(lambda one: run.finish(store, one, progress=lambda _: tell(0)), due), strict=True

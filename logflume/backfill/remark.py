@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logflume.backfill.replay import Tell
 from logflume.core import layout
 from logflume.errors import LedgerError, Missing, Stopped
 from logflume.finish import plan as plans
@@ -22,7 +23,7 @@ def put_plan(store: Store, plan: Plan) -> None:
             raise Stopped(f"{path}: a finisher put its own plan just now", hint="run the same command again")
 
 
-def remark(store: Store, plan: Plan) -> bool:
+def remark(store: Store, plan: Plan, tell: Tell) -> bool:
     """Finish the hour by this plan; True where its marker was put.
 
     A marker that says something else is taken away first, and the plan before that is what the next run goes on
@@ -38,13 +39,13 @@ def remark(store: Store, plan: Plan) -> bool:
     put_plan(store, plan)
     if said is not None:
         store.delete(marker)
-    return finish(store, plan)
+    return finish(store, plan, tell)
 
 
-def finish(store: Store, plan: Plan) -> bool:
+def finish(store: Store, plan: Plan, tell: Tell) -> bool:
     """S7; False where another file of the hour is still wrong, or its hour marked by somebody else."""
     try:
-        return run.finish(store, plan) is not None
+        return run.finish(store, plan, progress=lambda _: tell(0)) is not None
     except (Missing, Stopped) as error:
         log.warning("the hour cannot be finished yet", hour=plan.directory, error=str(error), hint=error.hint)
         return False

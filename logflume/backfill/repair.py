@@ -107,7 +107,7 @@ def _mend(store: Store, job: Job, group: tuple[Mend, ...], folder: Path, tell: T
     changed = [(new, old) for mend, _, parts in files for new, old in zip(parts, mend.parts, strict=True) if new != old]
     plan = group[0].plan
     if changed and group[0].parts[0].kind is Kind.HOUR:
-        plan = _plan_for_changes(store, job, group[0])
+        plan = _plan_for_changes(store, job, group[0], tell)
     for new, old in changed:
         amend.put(store, group[0].topic, group[0].topic_id, new, old, now_ms())
     if plan is not None:
@@ -117,7 +117,7 @@ def _mend(store: Store, job: Job, group: tuple[Mend, ...], folder: Path, tell: T
     for mend, tmp, parts in files:
         _place(store, mend, tmp, parts)
     if plan is not None:
-        remark(store, plan)
+        remark(store, plan, tell)
     amended = {new.path for new, _ in changed}
     return [
         Mended(
@@ -260,7 +260,7 @@ def _assemble(store: Store, job: Job, mend: Mend, folder: Path, whole: Path, tel
 # -- R2 -------------------------------------------------------------------------------------------
 
 
-def _plan_for_changes(store: Store, job: Job, mend: Mend) -> Plan:
+def _plan_for_changes(store: Store, job: Job, mend: Mend, tell: Tell) -> Plan:
     """The plan of an hour that will say other check sums than the ledger; for one that is closed and not finished, what
     a finisher would do with it. Raises Incomplete for an hour that is still open.
     """
@@ -272,7 +272,7 @@ def _plan_for_changes(store: Store, job: Job, mend: Mend) -> Plan:
     if mend.plan is not None:
         return mend.plan
     hour = mend.parts[0].hour
-    plan = next((plan for plan in _due(store, job, mend.topic, mend.topic_id) if plan.hour == hour), None)
+    plan = next((plan for plan in _due(store, job, mend.topic, mend.topic_id, tell) if plan.hour == hour), None)
     if plan is None:
         raise Incomplete(
             f"{mend.path}: its records are in Kafka, but come out in other compressed bytes, and its hour "
@@ -282,10 +282,10 @@ def _plan_for_changes(store: Store, job: Job, mend: Mend) -> Plan:
     return plan
 
 
-def _due(store: Store, job: Job, topic: str, topic_id: str) -> list[Plan]:
+def _due(store: Store, job: Job, topic: str, topic_id: str, tell: Tell) -> list[Plan]:
     with ThreadPoolExecutor(THREADS) as pool:
         follower = TopicFollower(store, topic, topic_id, job.settings, pool)
-        follower.refresh()
+        follower.refresh(lambda: tell(0))
         return follower.due(DUE_HOURS)
 
 
@@ -310,10 +310,10 @@ def finish_hours(job: Job, wanted: Finish, tell: Tell) -> tuple[int, tuple[str, 
     store = open_root(job)
     try:
         amended = amend.read(store, wanted.topic, wanted.topic_id)
-        due = _due(store, job, wanted.topic, wanted.topic_id) if wanted.hours else []
+        due = _due(store, job, wanted.topic, wanted.topic_id, tell) if wanted.hours else []
         due = [amend.apply_to_plan(plan, amended) for plan in due if plan.hour in wanted.hours]
         plans = [amend.apply_to_plan(plan, amended) for plan in wanted.plans]
-        marked = sum([*(finish(store, plan) for plan in due), *(remark(store, plan) for plan in plans)])
+        marked = sum([*(finish(store, plan, tell) for plan in due), *(remark(store, plan, tell) for plan in plans)])
         left = {plan.directory for plan in plans if not is_marked(store, plan)}
         left |= {plan.directory for plan in due if not has_marker(store, f"{store.root}/{plan.directory}")}
         if not left:

@@ -75,7 +75,7 @@ def run_split(job: Job, split: Split, tell: Tell) -> Manifest:
                 return _Life(job, split, store, tell).run()
             except Fenced as fenced:
                 log.warning("another process is at this split: waiting for it", split=str(split.pid), error=str(fenced))
-                _wait(store, split)
+                _wait(store, split, tell)
     finally:
         store.close()
 
@@ -91,10 +91,11 @@ def _closed(frontier: int | None, split: Split) -> bool:
     return split.span is not None and frontier is not None and frontier >= split.span.until
 
 
-def _wait(store: Store, split: Split) -> None:
-    """Until whoever has the chain now is through, or shows no sign of life."""
+def _wait(store: Store, split: Split, tell: Tell) -> None:
+    """Until whoever has the chain now is through, or shows no sign of life; we have to show one ourselves meanwhile."""
     seen, since = -1, time.monotonic()
     while time.monotonic() - since < PATIENCE_S:
+        tell(0)
         head = commit.read_head(store, split.pid)
         if head is None or at_end(head, split):
             return

@@ -1,7 +1,8 @@
 """Carrying out a compaction. Every step may be repeated, and done by several at once.
 
-1. the record is there (see ``record.put``).
-2. where files are copied: each new file is written aside and read back, part by part.
+1. where files are copied: each new file is written aside and read back, part by part (``with_copies``).
+2. the record is put (``record.put``); it names the copies. So what a new file becomes is decided once: whoever comes by
+   later, however slow, has nothing else to show in its place, also where the file was compacted again meanwhile.
 3. in an hour: the new manifest is put as its plan, so that a finisher which comes by does the same as we; then the
    marker is taken away. Whoever waits for it waits.
 4. the files. By concat: the first file gets the new name, then the others are appended to it, one transaction for
@@ -26,13 +27,15 @@ import hashlib
 import tempfile
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from logflume.backfill import amend
+from logflume.compact import record as records
 from logflume.compact.record import Made, Record
 from logflume.core import layout
 from logflume.core.ledger import Part
-from logflume.errors import Busy, CannotConcat, Exists, Missing, Stopped, StoreError, Unreachable
+from logflume.errors import Busy, CannotConcat, Exists, LogflumeError, Missing, Stopped, StoreError, Unreachable
 from logflume.finish import plan as plans
 from logflume.finish import run
 from logflume.finish.plan import File, Plan
@@ -49,7 +52,23 @@ _HINT = "someone else wrote or removed it; run 'logflume reconcile'"
 
 
 def carry_out(store: Store, record: Record) -> bool:
-    """Returns whether anything was left to do. Raises Stopped where the files contradict the record."""
+    """Steps 3 to 5; returns whether anything was left to do. Raises Stopped where the files contradict the record.
+
+    A record after which there is another one was carried out before. Where the other one comes while we are at it, it
+    is carried out (again): what it has done to the marker, we may have undone.
+    """
+    if records.has_next(store, record):
+        return False
+    try:
+        return _carry_out(store, record)
+    except LogflumeError:
+        newest = records.newest(store, record.spot)
+        if newest is None or newest.number <= record.number:
+            raise
+    return carry_out(store, newest)
+
+
+def _carry_out(store: Store, record: Record) -> bool:
     directory = f"{store.root}/{record.spot.directory}"
     there = {status.name: status.length for status in store.list(directory)}
     if _is_done(store, record, there):
@@ -57,23 +76,16 @@ def carry_out(store: Store, record: Record) -> bool:
             # whoever put the marker may have died before this
             store.delete(_plan_path(store, record.manifest))
         return False
-    # a repair may have changed check sums since the record was put
-    amended = amend.read(store, record.spot.topic, record.spot.topic_id)
-    copies = {
-        made.name: _copy(store, record, made, there, amended)
-        for made in record.made
-        if record.copy and there.get(made.name) != made.size
-    }
     manifest = None
     if record.manifest is not None:
-        manifest = _take_marker_away(store, amend.apply_to_plan(record.manifest, amended))
+        manifest = _take_marker_away(store, record, record.manifest)
     for made in record.made:
         if not record.copy:
             _concat(store, directory, made)
-        elif made.name in copies:
-            _swap(store, record, made, copies[made.name])
+        elif there.get(made.name) != made.size:
+            _swap(store, record, made)
     if manifest is not None:
-        _mark(store, manifest)
+        _mark(store, record, manifest)
     return True
 
 
@@ -103,29 +115,47 @@ def _plan_path(store: Store, manifest: Plan) -> str:
 # -- the marker -----------------------------------------------------------------------------------
 
 
-def _take_marker_away(store: Store, manifest: Plan) -> Plan:
+def _take_marker_away(store: Store, record: Record, wanted: Plan) -> Plan:
     """Step 3; returns the manifest that holds, which has other check sums where a repair is at it, too."""
+    # a repair may have changed check sums since the record was put
+    manifest = amend.apply_to_plan(wanted, amend.read(store, record.spot.topic, record.spot.topic_id))
+    directory = f"{store.root}/{manifest.directory}"
     for _ in range(LOOKS):
         found = run.put_plan(store, manifest)
         if found is not None and plans.alike(found, manifest):
             break
-        if found is not None and run.marked(store, f"{store.root}/{manifest.directory}"):
-            # left by a finisher that died after it had marked the hour
+        if found is not None and (_is_earlier(found, record) or run.marked(store, directory)):
+            # left by a compaction before this one, or by a finisher that died after it had marked the hour
             store.delete(_plan_path(store, manifest))
     else:
         raise Busy(f"{manifest.directory} is just being finished")
     if not _has_marker(store, found):
+        _expect_newest(store, record)
         store.delete(_marker_path(store, found))
     return found
 
 
-def _mark(store: Store, manifest: Plan) -> None:
+def _is_earlier(plan: Plan, record: Record) -> bool:
+    """Whether a plan is that of a compaction before this one."""
+    names = [layout.parse_compacted_name(file.name) for file in plan.files]
+    numbers = [name.number for name in names if name is not None]
+    return bool(numbers) and max(numbers) < record.number
+
+
+def _expect_newest(store: Store, record: Record) -> None:
+    if records.has_next(store, record):
+        raise Busy(f"{record.spot.directory} is compacted by another run", hint="it is safe to do nothing")
+
+
+def _mark(store: Store, record: Record, manifest: Plan) -> None:
     """Step 5. A finisher that had seen the old files may have put the old marker again."""
     for _ in range(LOOKS):
+        _expect_newest(store, record)
         run.mark(store, manifest)
         if _has_marker(store, manifest):
             run.tidy(store, manifest)
             return
+        _expect_newest(store, record)
         store.delete(_marker_path(store, manifest))
     raise Busy(f"somebody marks {manifest.directory} again and again")
 
@@ -187,29 +217,34 @@ def _concat(store: Store, directory: str, made: Made) -> None:
 # -- by copying -----------------------------------------------------------------------------------
 
 
-def _copy(store: Store, record: Record, made: Made, there: dict[str, int], amended: dict[str, Part]) -> str:
-    """Step 2; returns where the copy is."""
+def with_copies(store: Store, wanted: Record) -> Record:
+    """Step 1; returns the record that names the copies."""
+    amended = amend.read(store, wanted.spot.topic, wanted.spot.topic_id)
+    return replace(wanted, made=tuple(replace(made, tmp=_copy(store, wanted, made, amended)) for made in wanted.made))
+
+
+def remove_copies(store: Store, record: Record) -> None:
+    """Of a record that was not put, or that is carried out."""
+    for made in record.made:
+        if made.tmp:
+            store.delete(f"{store.root}/{made.tmp}")
+
+
+def _copy(store: Store, record: Record, made: Made, amended: dict[str, Part]) -> str:
+    """Returns where the copy is."""
     spot = record.spot
-    sources = [(f"{store.root}/{spot.directory}/{_name_of(record, source, there)}", source) for source in made.sources]
-    tmp = f"{store.root}/{layout.topic_directory(spot.topic, spot.topic_id)}/tmp/{uuid.uuid4().hex}"
+    name = layout.copy_name(spot.place, spot.hour, spot.window_ms, record.number, uuid.uuid4().hex)
+    tmp = f"{layout.topic_directory(spot.topic, spot.topic_id)}/tmp/{name}"
+    path = f"{store.root}/{tmp}"
+    sources = [(f"{store.root}/{spot.directory}/{source.name}", source) for source in made.sources]
     if any(record.whole(source) != source for source in made.sources):
-        _copy_pieces(store, record, sources, tmp)
+        _copy_pieces(store, record, sources, path)
     else:
-        length = store.join([path for path, _ in sources], tmp)
+        length = store.join([source for source, _ in sources], path)
         if length != made.size:
             raise StoreError(f"joining {made.name} gave {length} bytes instead of {made.size}")
-    _verify(store, tmp, amend.apply(made.file.parts, amended))
+    _verify(store, path, amend.apply(made.file.parts, amended))
     return tmp
-
-
-def _name_of(record: Record, source: File, there: dict[str, int]) -> str:
-    """Under which name a source is there now."""
-    size = record.whole(source).size
-    names = (source.name, layout.replaced_name(record.number, source.name))
-    found = next((name for name in names if there.get(name) == size), None)
-    if found is None:
-        raise Stopped(f"{record.spot.directory}/{source.name} is not there with {size} bytes", hint=_HINT)
-    return found
 
 
 def _copy_pieces(store: Store, record: Record, sources: Sequence[tuple[str, File]], tmp: str) -> None:
@@ -244,20 +279,24 @@ def _verify(store: Store, path: str, parts: Sequence[Part]) -> None:
             raise Stopped(f"{part.path} has other bytes in the files to be merged than were decided", hint=_HINT)
 
 
-def _swap(store: Store, record: Record, made: Made, copy: str) -> None:
-    directory = f"{store.root}/{record.spot.directory}"
+def _swap(store: Store, record: Record, made: Made) -> None:
+    """Step 4. The copy is looked for first: without it the sources have to stay as they are."""
+    directory, copy = f"{store.root}/{record.spot.directory}", f"{store.root}/{made.tmp}"
+    final = f"{directory}/{made.name}"
+    if (not made.tmp or store.stat(copy) is None) and store.stat(final) is None:
+        raise Stopped(f"the copy that was to become {record.spot.directory}/{made.name} is not there", hint=_HINT)
     for source in made.sources:
         hidden = f"{directory}/{layout.replaced_name(record.number, source.name)}"
         try:
             store.publish(f"{directory}/{source.name}", hidden)
         except (Exists, Missing):
-            # done by an earlier run; the copy was made from that name then
+            # done by another run
             if store.stat(f"{directory}/{source.name}") is not None:
                 raise
     try:
-        store.publish(copy, f"{directory}/{made.name}")
-    except Exists:
-        store.delete(copy)
-        status = store.stat(f"{directory}/{made.name}")
+        store.publish(copy, final)
+    except (Exists, Missing):
+        status = store.stat(final)
         if status is None or status.length != made.size:
-            raise Stopped(f"{record.spot.directory}/{made.name} is there with another length", hint=_HINT) from None
+            found = "is not there" if status is None else "is there with another length"
+            raise Stopped(f"{record.spot.directory}/{made.name} {found}", hint=_HINT) from None

@@ -1,6 +1,7 @@
 """The record of a compaction: which files of a directory became which, with every part they are made of.
 
-Put-if-absent, before anything changes, and numbered from 0 in each directory. It holds the state after it, so the
+Put-if-absent, before anything that is there changes, and numbered from 0 in each directory; the next one is put when
+this one is carried out. It holds the state after it, so the
 newest one alone tells where each part is: in a file that it made, under the name of a source as long as it is not
 carried out, or, where it names neither, under the part's own name.
 """
@@ -8,6 +9,7 @@ carried out, or, where it names neither, under the part's own name.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +18,7 @@ from typing import Any
 from logflume.core import layout
 from logflume.core.codec import part_from, part_json
 from logflume.core.ledger import Part
-from logflume.errors import LedgerError, Missing
+from logflume.errors import LedgerError, Missing, StoreError, Unreachable
 from logflume.finish import plan as plans
 from logflume.finish.plan import File, Plan
 from logflume.model import Kind
@@ -61,10 +63,13 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A file to be made of others, in order. A source may be a piece of a file: some of its parts."""
+    """A file to be made of others, in order. A source may be a piece of a file: some of its parts. ``tmp``: where its
+    copy waits, relative to the root; "" where there is none.
+    """
 
     name: str
     sources: tuple[File, ...]
+    tmp: str = ""
 
     @property
     def size(self) -> int:
@@ -116,7 +121,12 @@ def encode(record: Record) -> bytes:
         "at_ms": record.at,
         "method": "copy" if record.copy else "concat",
         "files": [
-            {"name": made.name, "bytes": made.size, "sources": [_file_json(source) for source in made.sources]}
+            {
+                "name": made.name,
+                "bytes": made.size,
+                "tmp": made.tmp,
+                "sources": [_file_json(one) for one in made.sources],
+            }
             for made in record.made
         ],
         "kept": [_file_json(file) for file in record.kept],
@@ -152,7 +162,8 @@ def decode(data: bytes) -> Record:
             at=body["at_ms"],
             copy=body["method"] == "copy",
             made=tuple(
-                Made(made["name"], tuple(_file(source) for source in made["sources"])) for made in body["files"]
+                Made(made["name"], tuple(_file(source) for source in made["sources"]), made.get("tmp", ""))
+                for made in body["files"]
             ),
             kept=tuple(_file(file) for file in body["kept"]),
             cut=tuple(_file(file) for file in body["cut"]),
@@ -179,6 +190,25 @@ def read(store: Store, spot: Spot, number: int) -> Record | None:
     if (record.spot, record.number) != (spot, number):
         raise LedgerError(f"{spot.path(number)} says that it is number {record.number} of {record.spot.directory}")
     return record
+
+
+def put(store: Store, wanted: Record) -> Record:
+    """The record that holds under this number: ours, or that of another run, which is carried out then."""
+    spot = wanted.spot
+    path = f"{store.root}/{spot.path(wanted.number)}"
+    tmp = f"{store.root}/{layout.topic_directory(spot.topic, spot.topic_id)}/tmp/{uuid.uuid4().hex}"
+    try:
+        if store.put_if_absent(path, encode(wanted), tmp):
+            return wanted
+    except (StoreError, Unreachable):
+        if store.stat(path) is None:
+            raise
+    return read(store, spot, wanted.number) or wanted
+
+
+def has_next(store: Store, record: Record) -> bool:
+    """Whether a later one is there, so that this one is done."""
+    return store.stat(f"{store.root}/{record.spot.path(record.number + 1)}") is not None
 
 
 def hours(store: Store, topic: str, topic_id: str, place: Place) -> set[int]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from logflume.backfill import amend
 from logflume.compact import record as records
-from logflume.compact.carry import carry_out, refuses_concat
+from logflume.compact.carry import carry_out, refuses_concat, remove_copies, with_copies
 from logflume.compact.decided import parts_of
 from logflume.compact.plan import Wish, make_record
 from logflume.compact.record import Place, Record, Spot
 from logflume.core import layout
 from logflume.core.ledger import Part
-from logflume.errors import LogflumeError, StoreError, Unreachable
+from logflume.errors import LogflumeError
 from logflume.finish import plan as plans
 from logflume.finish.plan import File, Plan
 from logflume.log import get
@@ -140,6 +139,7 @@ def _one(store: Store, job: Job, one: Outcome, known: Known, has_record: bool, n
     if last is not None and not job.dry_run:
         if carry_out(store, last):
             one.state = "resumed"
+            last = records.newest(store, spot) or last
         one.removed = _clean(store, job, last, now)
         if one.removed and one.state == "unchanged":
             one.state = "cleaned"
@@ -160,7 +160,10 @@ def _one(store: Store, job: Job, one: Outcome, known: Known, has_record: bool, n
     if not wanted.copy and refuses_concat(store, wanted):
         wanted = replace(wanted, copy=True)
         one.copied = True
-    carry_out(store, put(store, wanted))
+    if last is not None:
+        # in a local store what was shown may still be there: its rename is two steps
+        remove_copies(store, last)
+    carry_out(store, _decide(store, wanted))
     one.state = "compacted"
     log.info("compacted", path=spot.directory, before=one.before, after=one.after, bytes=one.bytes)
     one.removed += _clean(store, job, wanted, now)
@@ -173,18 +176,19 @@ def _same(last: Record, wanted: Record) -> bool:
     )
 
 
-def put(store: Store, wanted: Record) -> Record:
-    """The record that holds under this number: ours, or that of another run, which is carried out then."""
-    spot = wanted.spot
-    path = f"{store.root}/{spot.path(wanted.number)}"
-    tmp = f"{store.root}/{layout.topic_directory(spot.topic, spot.topic_id)}/tmp/{uuid.uuid4().hex}"
+def _decide(store: Store, wanted: Record) -> Record:
+    """Steps 1 and 2: ours, or the record of another run that was quicker."""
     try:
-        if store.put_if_absent(path, records.encode(wanted), tmp):
-            return wanted
-    except (StoreError, Unreachable):
-        if store.stat(path) is None:
+        ours = with_copies(store, wanted) if wanted.copy else wanted
+    except LogflumeError:
+        theirs = records.read(store, wanted.spot, wanted.number)
+        if theirs is None:
             raise
-    return records.read(store, spot, wanted.number) or wanted
+        return theirs  # it has taken the files away that we copied
+    held = records.put(store, ours)
+    if held != ours:
+        remove_copies(store, ours)
+    return held
 
 
 def _sources(store: Store, one: Outcome, last: Record | None, known: Known) -> tuple[list[File], Plan | None]:

@@ -47,6 +47,7 @@ _FILE = re.compile(r"(?P<topic>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.[a-z.]+
 _COMPACTED = re.compile(rf"(?P<topic>.+)-(a?)c(\d{{6}})-(\d{{5}})-of-(\d{{5}}){_EXT}", re.ASCII)
 _REPLACED = re.compile(r"_replaced-(\d{6})-.+", re.ASCII)
 _REINJECTED = re.compile(rf"r{_PARTITION}-(\d{{19}}){_EXT}", re.ASCII)
+_COPY = re.compile(r"compacted-([a-z]+)-(\d{4}-\d\d-\d\dT\d{2,4})-(\d{6})-[0-9a-f]+", re.ASCII)
 _COMPACTION = re.compile(r"(\d{6})\.json", re.ASCII)
 _ENTRY = re.compile(r"(\d{12})\.json", re.ASCII)
 _HOUR = re.compile(r"dt=(\d{4}-\d\d-\d\d)(?:/hour=(\d\d)(\d\d)?)?", re.ASCII)
@@ -258,6 +259,17 @@ def compactions_directory(topic: str, topic_id: str, place: str = "") -> str:
 
 def compaction_path(topic: str, topic_id: str, place: str, hour: int, window_ms: int, number: int) -> str:
     return f"{compactions_directory(topic, topic_id, place)}/{hour_name(hour, window_ms)}/{number:06d}.json"
+
+
+def copy_name(place: str, hour: int, window_ms: int, number: int, unique: str) -> str:
+    """In a topic's tmp: a file that this compaction has copied, until it shows."""
+    return f"compacted-{place}-{hour_name(hour, window_ms)}-{number:06d}-{unique}"
+
+
+def record_of_copy(topic: str, topic_id: str, name: str) -> str | None:
+    """Path of the record of the compaction that made this copy; None for any other file."""
+    match = _COPY.fullmatch(name)
+    return f"{compactions_directory(topic, topic_id, match[1])}/{match[2]}/{match[3]}.json" if match else None
 
 
 def parse_compaction_name(name: str) -> int | None:

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from logflume.compact import record as records
 from logflume.core import layout
+from logflume.errors import Missing
 from logflume.finish import run
 from logflume.model import PartitionId
 from logflume.reconcile.chain import Chain, Decided
@@ -52,14 +54,16 @@ def _left(what: What, pid: PartitionId, path: str, detail: str) -> Finding:
 def left_of_finishing(store: Store, walk: TopicWalk, older_than_ms: int) -> list[Finding]:
     """Two calls for each topic: copies and plans that a finisher which died has left.
 
-    A finisher that is only slow starts anew when its copy is gone. What a repair has uploaded stays: it may be the only
+    A finisher that is only slow starts anew when its copy is gone, and so does a compaction: what it has copied stays
+    once its record is there. What a repair has uploaded stays: it may be the only
     copy of parts that are not in Kafka any more, of a file that this run has not read. The next repair removes it.
     """
     found = []
     top = layout.topic_directory(walk.topic, walk.topic_id)
     for status in store.list(f"{store.root}/{top}/tmp"):
-        if status.modified_ms < older_than_ms and not status.name.startswith(layout.REPAIRED):
-            detail = f"{status.length} bytes, left by a finisher"
+        kept = status.name.startswith(layout.REPAIRED)
+        if status.modified_ms < older_than_ms and not kept and not _waits(store, walk, status.name):
+            detail = f"{status.length} bytes, left by a finisher or a compaction"
             found.append(Finding(What.TMP_LEFT, walk.topic, f"{top}/tmp/{status.name}", detail, walk.topic_id))
     for status in store.list(f"{store.root}/{top}/plans"):
         hour = layout.parse_plan_name(status.name.replace(".final.json", ".json"))
@@ -71,6 +75,16 @@ def left_of_finishing(store: Store, walk: TopicWalk, older_than_ms: int) -> list
             path = f"{top}/plans/{status.name}"
             found.append(Finding(What.PLAN_LEFT, walk.topic, path, "its hour is marked", walk.topic_id, hour=name))
     return found
+
+
+def _waits(store: Store, walk: TopicWalk, name: str) -> bool:
+    """Whether it is a copy that the record of a compaction names; one call where it is a copy."""
+    path = layout.record_of_copy(walk.topic, walk.topic_id, name)
+    try:
+        record = None if path is None else records.decode(store.read(f"{store.root}/{path}"))
+    except Missing:
+        return False
+    return record is not None and any(made.tmp.endswith(f"/{name}") for made in record.made)
 
 
 def needed_uploads(decided: Iterable[Decided]) -> set[str]:

@@ -1,4 +1,4 @@
-"""A repair between two tries of a compaction has changed check sums that its record has from before."""
+"""A repair between two tries of a compaction has changed check sums."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_rewrite_that_stopped_at_a_damaged_part_is_completed_after_its_repair(
     job = Job(TOPIC, TOPIC_ID, HOUR_MS, wish, (Place.HOUR,), until_ms=FIRST_HOUR + HOUR_MS)
     assert [one.state for one in compact(tree.store, job)] == ["failed"]
     scene.run(tree.store)
-    assert [one.state for one in compact(tree.store, job)] == ["resumed"]
+    assert [one.state for one in compact(tree.store, job)] == ["compacted"]
     assert compact(tree.store, job) == []
     assert find(tree.store, scene.job, TOPIC_ID, Wanted(TOPIC)) == Found((), ())
     assert reconcile(run_of(tree, full=True, deep=True, repair=True)).findings == []

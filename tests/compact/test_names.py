@@ -29,9 +29,16 @@ def test_the_other_names_are_bijections_too(number: int, partition: int, first: 
     assert layout.parse_compaction_name(path.rsplit("/", 1)[1]) == number
 
 
+@given(NUMBERS, st.sampled_from(["late", "hour"]), st.sampled_from([3_600_000, 900_000]))
+def test_the_name_of_a_copy_leads_to_its_record(number: int, place: str, window_ms: int) -> None:
+    name = layout.copy_name(place, 0, window_ms, number, "0af")
+    assert layout.record_of_copy("app", "id", name) == layout.compaction_path("app", "id", place, 0, window_ms, number)
+
+
 @pytest.mark.parametrize("name", ["app-00000-of-00001.json.gz", "_SUCCESS", "p00003-0000000000000000001.json.gz"])
 def test_other_names_are_none_of_these(name: str) -> None:
     assert layout.parse_compacted_name(name) is None
     assert layout.parse_replaced_name(name) is None
     assert layout.parse_reinjected_name(name) is None
     assert layout.parse_compaction_name(name) is None
+    assert layout.record_of_copy("app", "id", name) is None

@@ -273,6 +273,15 @@ def check_window(pid: PartitionId, window_ms: int, known_ms: int) -> None:
         )
 
 
+def check_ledgers_window(store: Store, topic: str, topic_id: str, window_ms: int) -> None:
+    """Raises Stopped where the topic has a ledger with another window: for jobs that write beside it."""
+    for pid in chains(store, topic, topic_id):
+        head = read_head(store, pid)
+        if head is not None:
+            check_window(pid, window_ms, head.state.window_ms)
+            return  # a topic has one
+
+
 def append(store: Store, entry: Entry) -> Head:
     """Put an entry at its sequence number, or find out who did.
 

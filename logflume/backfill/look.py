@@ -86,7 +86,10 @@ def partition_of(part: Part) -> int:
 
 
 def find(store: Store, job: Job, topic_id: str, wanted: Wanted) -> Found:
-    """Reads every file that holds a wanted part. Raises store errors and LedgerError."""
+    """Reads every file that holds a wanted part. Raises store errors, LedgerError, and Stopped where the window is
+    another than the ledger's.
+    """
+    commit.check_ledgers_window(store, wanted.topic, topic_id, job.settings.window_ms)
     amended = amend.read(store, wanted.topic, topic_id)
     decided = amend.apply(_decided(store, wanted, topic_id), amended)
     hours = {part.hour for part in decided if part.kind is Kind.HOUR} | set(wanted.hours)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from logflume import commit
 from logflume.config import TopicConfig
 from logflume.core import codec, layout
 from logflume.core.router import END_OF_TIME_MS
@@ -118,8 +119,10 @@ def reinject(
 ) -> Result:
     """Into the late tree of ``store``, which need not be the one that ``found`` comes from.
 
-    Raises Busy when another run was quicker; store errors, after which the same call goes on.
+    Raises Busy when another run was quicker; Stopped where that store has a ledger with another window; store errors,
+    after which the same call goes on.
     """
+    commit.check_ledgers_window(store, topic, topic_id, config.window_ms)
     result = Result()
     last = newest(store, topic, topic_id)
     if last is not None and not dry_run:

@@ -33,7 +33,7 @@ from logflume.store import Store
 from logflume.store.local import LocalStore
 from tests.compact.faults import Concats, Died, copies, die_everywhere, dying
 from tests.reconcile.conftest import quick_looks, run_of
-from tests.reconcile.tree import TOPIC, TOPIC_ID, Tree, flip
+from tests.reconcile.tree import TOPIC, TOPIC_ID, Tree, configuration, flip
 
 __all__ = ["quick_looks"]
 
@@ -225,6 +225,14 @@ def test_late_files_that_came_out_otherwise_are_compacted_like_others(scene: Sce
     assert [one.state for one in compact(tree.store, job)] == ["compacted"]
     (merged,) = directory.glob("app-*")
     assert sorted(gzip.decompress(merged.read_bytes()).splitlines()) == before
+
+
+@pytest.mark.parametrize("window", ["15m", "2h"])
+def test_nothing_is_looked_at_with_another_window_than_the_ledger_has(scene: Scene, window: str) -> None:
+    """Every file would be looked for in a directory where it is not."""
+    other = configuration(scene.tree.url, scene.tree.spool, window=window)
+    with pytest.raises(Stopped, match="window"):
+        find(scene.tree.store, replace(scene.job, config=other), TOPIC_ID, Wanted(TOPIC))
 
 
 def test_a_file_that_grew_since_it_was_looked_at_is_left_alone(scene: Scene) -> None:

@@ -45,9 +45,9 @@ def written(base: Path) -> Tree:
     return tree.finish()
 
 
-def again(store: Store, tree: Tree, into: Store | None = None, **options: Any) -> Result:
+def again(store: Store, tree: Tree, into: Store | None = None, window: str = "1h", **options: Any) -> Result:
     """With the field that those records have."""
-    settings = {"timestamp": {"field": "time", "unit": "ms"}, "max_future": "1d"}
+    settings = {"timestamp": {"field": "time", "unit": "ms"}, "max_future": "1d", "window": window}
     topic = configuration(tree.url, tree.spool, **settings).topic_for(TOPIC)
     assert topic is not None
     now_ms = time.time_ns() // 1_000_000
@@ -65,6 +65,16 @@ def late(store: Store) -> dict[str, list[int]]:
 
 #: two in each of the first two hours, of both partitions
 EXPECTED = {"hour=07": [0, 0, 1, 1], "hour=08": [2, 2, 3, 3]}
+
+
+def test_nothing_is_run_again_with_another_window_than_the_ledger_has(tmp_path: Path) -> None:
+    tree = written(tmp_path)
+    before = tree.snapshot()
+    with pytest.raises(Stopped, match="window"):
+        again(tree.store, tree, window="2h")
+    assert tree.snapshot() == before
+    # a root of its own has no ledger that could say otherwise
+    assert again(tree.store, tree, into=open_store(f"file://{tmp_path}/other"), window="2h").taken == 8
 
 
 def test_records_are_counted_by_reason_with_samples(tmp_path: Path) -> None:

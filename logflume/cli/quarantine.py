@@ -59,7 +59,7 @@ def command(
     Exit codes:
       0   done, also if all failed again
       6   a file in the quarantine is damaged
-      8   a file that an earlier run wrote is gone, or the window is not that of the ledger
+      8   a file that an earlier run wrote has another length now, or the window is not that of the ledger
       12  another run is at work
       3, 4, 5  the store does not answer, or refuses
 

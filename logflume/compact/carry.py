@@ -76,6 +76,9 @@ def _carry_out(store: Store, record: Record) -> bool:
             # whoever put the marker may have died before this
             store.delete(_plan_path(store, record.manifest))
         return False
+    if _cannot_be_made(store, record, there):
+        _give_up(store, record, there)
+        return True
     manifest = None
     if record.manifest is not None:
         manifest = _take_marker_away(store, record, record.manifest)
@@ -110,6 +113,36 @@ def _marker_path(store: Store, manifest: Plan) -> str:
 def _plan_path(store: Store, manifest: Plan) -> str:
     path = layout.plan_path(manifest.topic, manifest.topic_id, manifest.hour, manifest.window_ms)
     return f"{store.root}/{path}"
+
+
+# -- what is not there any more -------------------------------------------------------------------
+
+
+def _cannot_be_made(store: Store, record: Record, there: dict[str, int]) -> bool:
+    """Whether none of its files is there, nor what any would begin with: the first source, which concat renames, or the
+    copy. Somebody who keeps data for a shorter time has removed the directory, and late records have made it anew. What
+    is gone does not come back, so nobody carries this one out any more.
+    """
+    for made in record.made:
+        first = made.sources[0].name in there if not record.copy else _is_there(store, made.tmp)
+        hidden = any(layout.replaced_name(record.number, source.name) in there for source in made.sources)
+        # asked for last: what was there to begin with may have become it just now
+        if made.name in there or first or hidden or _is_there(store, f"{record.spot.directory}/{made.name}"):
+            return False
+    return True
+
+
+def _is_there(store: Store, path: str) -> bool:
+    return bool(path) and store.stat(f"{store.root}/{path}") is not None
+
+
+def _give_up(store: Store, record: Record, there: dict[str, int]) -> None:
+    """By a record after it that makes nothing: what is there has its own name, or that of an earlier compaction."""
+    files = [*record.kept, *(record.whole(source) for made in record.made for source in made.sources)]
+    kept = {file.name: file for file in files if layout.parse_compacted_name(file.name) and file.name in there}
+    left = () if record.manifest is not None else tuple(kept.values())
+    log.warning("compaction given up, since its files are gone", path=record.spot.path(record.number))
+    records.put(store, Record(record.spot, record.number + 1, record.at, copy=False, made=(), kept=left))
 
 
 # -- the marker -----------------------------------------------------------------------------------

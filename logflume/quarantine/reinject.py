@@ -25,11 +25,14 @@ from logflume.config import TopicConfig
 from logflume.core import codec, layout
 from logflume.core.router import END_OF_TIME_MS
 from logflume.errors import Busy, Exists, LedgerError, Missing, Stopped, StoreError, Unreachable
+from logflume.log import get
 from logflume.model import Batch, Kind, OffsetSet, Reason, TimeType
 from logflume.quarantine.read import Quarantined
 from logflume.records import RecordReader
 from logflume.spool.encoders import encoder
 from logflume.store.base import Store
+
+log = get(__name__)
 
 FORMAT = 1
 #: lines kept in memory before they are compressed, for all files together
@@ -177,8 +180,8 @@ def _put(store: Store, topic: str, topic_id: str, record: Record) -> None:
 def publish(store: Store, record: Record, *, new: bool = False) -> int:
     """Files of a decided record to their final names; returns how many were not there.
 
-    Of a record that is not ``new`` a file may be gone with its whole hour: somebody keeps data for a shorter time
-    than the ledger, and reconcile takes that as right, too.
+    Of a record that is not ``new`` a file may be gone: somebody keeps data for a shorter time than the ledger. Whether
+    it should be there is for reconcile to say.
     """
     shown = 0
     for file in record.files:
@@ -188,7 +191,8 @@ def publish(store: Store, record: Record, *, new: bool = False) -> int:
             shown += 1
         except (Exists, Missing) as error:
             status = store.stat(final)
-            if status is None and isinstance(error, Missing) and not new and not store.list(final.rsplit("/", 1)[0]):
+            if status is None and isinstance(error, Missing) and not new:
+                log.warning("a file of reinjected records is not there any more", path=file["path"])
                 continue
             if status is None or status.length != file["bytes"]:
                 raise Stopped(

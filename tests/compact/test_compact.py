@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -274,6 +275,48 @@ def test_a_finisher_that_comes_by_at_any_step_does_no_harm(tmp_path: Path, opene
         else:
             return
         at += 1
+
+
+@pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
+@pytest.mark.parametrize("place", [Place.LATE, Place.APPENDED])
+def test_late_records_of_an_hour_that_data_retention_has_removed_are_compacted(
+    tmp_path: Path, place: Place, opened: Callable[[str], Store]
+) -> None:
+    tree = written(tmp_path / "a", place)
+    compact(tree.store, job(place, files=1))
+    shutil.rmtree(tree.path(PLACES[place]))
+    for _ in range(3):
+        tree.ingests[0].feed([FIRST_HOUR + 9_000])
+        tree.ingests[0].decide(everything=True)
+    before = lines(tree.store, place)
+    assert len(before) == 3
+
+    def check(store: Store) -> None:
+        assert lines(store, place) == before
+        assert len(shown(store, place)) == 2  # the newest entry's is left alone
+        assert compact(store, job(place)) == []
+
+    def run(store: Store) -> None:
+        assert [one.error for one in compact(store, job(place)) if one.error] == []
+
+    assert die_everywhere(copies(tree.store, tmp_path, opened), run, check, afters=(False,)) >= 6
+
+
+def test_what_cannot_be_copied_any_more_is_given_up_and_done_anew(tmp_path: Path) -> None:
+    """Somebody has emptied ``tmp``: the files are there as they were."""
+    tree = written(tmp_path / "a", Place.LATE)
+    before = lines(tree.store, Place.LATE)
+    for at in range(8):
+        with suppress(Died):
+            compact(dying(tree.store, at), job(Place.LATE))
+        shutil.rmtree(tree.path(f"_logflume/{TOPIC}/{TOPIC_ID}/tmp"), ignore_errors=True)
+        assert lines(tree.store, Place.LATE) == before
+        if records.hours(tree.store, TOPIC, TOPIC_ID, Place.LATE):
+            break
+    assert [one.error for one in compact(tree.store, job(Place.LATE)) if one.error] == []
+    assert len(shown(tree.store, Place.LATE)) == 1
+    assert lines(tree.store, Place.LATE) == before
+    assert compact(tree.store, job(Place.LATE)) == []
 
 
 def test_the_command_tells_people_and_programs(tmp_path: Path) -> None:

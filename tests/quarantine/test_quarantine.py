@@ -21,6 +21,7 @@ from logflume.quarantine.read import for_people, records
 from logflume.quarantine.reinject import Result, reinject
 from logflume.quarantine.summary import by_reason
 from logflume.reconcile.accept import accept_topic
+from logflume.reconcile.findings import What
 from logflume.store import Store, open_store
 from logflume.store.local import LocalStore
 from tests.cli import files
@@ -137,10 +138,21 @@ def test_new_quarantined_records_are_run_beside_those_before(tmp_path: Path) -> 
     assert late(tree.store)["hour=07"] == [0, 0, 0, 1, 1]
 
 
-def test_a_file_of_an_earlier_run_that_is_gone_stops_the_next_one(tmp_path: Path) -> None:
+def test_a_file_of_an_earlier_run_that_is_gone_is_for_reconcile_to_say(tmp_path: Path, reconciled: Reconcile) -> None:
+    """Also where late records have made its directory anew, after data retention had removed it."""
     tree = written(tmp_path)
     done = again(tree.store, tree)
     tree.path(done.files[0]).unlink()
+    tree.ingests[0].feed([OTHER[0]])
+    tree.ingests[0].decide(everything=True)
+    assert again(tree.store, tree).taken == 1
+    assert What.REINJECTED_WRONG in {one.what for one in reconciled(tree, full=True).findings}
+
+
+def test_a_file_of_an_earlier_run_that_was_changed_stops_the_next_one(tmp_path: Path) -> None:
+    tree = written(tmp_path)
+    done = again(tree.store, tree)
+    tree.path(done.files[0]).write_bytes(b"other")
     with pytest.raises(Stopped, match="is not there so"):
         again(tree.store, tree)
 

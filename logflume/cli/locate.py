@@ -14,7 +14,7 @@ from logflume.cli.options import config_option, json_option
 from logflume.config import Config
 from logflume.errors import Incomplete, LogflumeError, UsageError
 from logflume.locate.paths import locate_file, locate_time, relative
-from logflume.locate.plan import Answer, Fate
+from logflume.locate.plan import Answer, Fate, Shown
 from logflume.locate.run import locate_offset, topic_ids
 from logflume.model import PartitionId
 from logflume.store import Store, open_store
@@ -105,7 +105,8 @@ def _locate(
         return _moment(store, topic, chosen, moment, partition)
     answer = locate_offset(store, PartitionId(topic, chosen, partition or 0), offset or 0, configured)
     answer.also = [one for one in ids if one != chosen]
-    return asdict(answer), _answer_text(answer), answer.place is not None
+    found = answer.place is not None and answer.place.shown is not Shown.MISSING
+    return asdict(answer), _answer_text(answer), found
 
 
 def _open(settings: Config) -> Store:

@@ -24,11 +24,9 @@ first: two calls that follow each other at once lie between, unless this process
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from logflume.backfill import amend
 from logflume.compact import record as records
@@ -40,6 +38,7 @@ from logflume.finish import plan as plans
 from logflume.finish import run
 from logflume.finish.plan import File, Plan
 from logflume.log import get
+from logflume.scratch import scratch
 from logflume.store.base import Store
 
 log = get(__name__)
@@ -282,8 +281,8 @@ def _copy(store: Store, record: Record, made: Made, amended: dict[str, Part]) ->
 
 def _copy_pieces(store: Store, record: Record, sources: Sequence[tuple[str, File]], tmp: str) -> None:
     """By way of the local disk: a store copies whole files only."""
-    with tempfile.TemporaryDirectory(prefix="logflume-compact-") as folder:
-        local = Path(folder, "file")
+    with scratch("compact") as folder:
+        local = folder / "file"
         with local.open("wb") as target:
             for path, source in sources:
                 at = record.whole(source).start_of(source.parts[0])

@@ -135,12 +135,12 @@ def _belongs(spot: Spot, status: FileStatus) -> bool:
 
 def _one(store: Store, job: Job, one: Outcome, known: Known, has_record: bool, now: int) -> None:
     spot = one.spot
-    last = records.newest(store, spot) if has_record else None
+    last, resumed = records.newest(store, spot) if has_record else None, None
     if last is not None and not job.dry_run:
         if carry_out(store, last):
-            one.state = "resumed"
+            one.state, resumed = "resumed", last.number
             last = records.newest(store, spot) or last
-        one.removed = _clean(store, job, last, now)
+        one.removed = _clean(store, job, last, now, resumed)
         if one.removed and one.state == "unchanged":
             one.state = "cleaned"
     files, manifest = _sources(store, one, last, known)
@@ -166,7 +166,7 @@ def _one(store: Store, job: Job, one: Outcome, known: Known, has_record: bool, n
     carry_out(store, _decide(store, wanted))
     one.state = "compacted"
     log.info("compacted", path=spot.directory, before=one.before, after=one.after, bytes=one.bytes)
-    one.removed += _clean(store, job, wanted, now)
+    one.removed += _clean(store, job, wanted, now, resumed)
 
 
 def _same(last: Record, wanted: Record) -> bool:
@@ -222,12 +222,14 @@ def _manifest(store: Store, spot: Spot, there: dict[str, FileStatus]) -> Plan | 
     return None
 
 
-def _clean(store: Store, job: Job, last: Record, now: int) -> int:
-    """Step 6: remove what was replaced by this compaction or an earlier one, once the grace period is over."""
+def _clean(store: Store, job: Job, last: Record, now: int, resumed: int | None) -> int:
+    """Step 6: remove what was replaced by this compaction or an earlier one, once the grace period is over. What this
+    run has replaced just now stays, however old the record is.
+    """
     removed = 0
     for status in store.list(f"{store.root}/{last.spot.directory}"):
         number = layout.parse_replaced_name(status.name)
-        if number is None or number > last.number:
+        if number is None or number > last.number or number == resumed:
             continue
         by = last if number == last.number else records.read(store, last.spot, number)
         own = by is not None and any(

@@ -107,9 +107,9 @@ def locate_file(store: Store, path: str, config: TopicConfig | None = None) -> d
     kind = _TREES.get(names[0], Kind.HOUR)
     if kind is not Kind.HOUR:
         names = names[1:]
-    topic, directory, name = names[0], "/".join(names[1:-1]), names[-1]
     try:
-        hour = layout.parse_hour_directory(directory)
+        topic, *directory, name = names
+        hour = layout.parse_hour_directory("/".join(directory))
     except ValueError:
         raise UsageError(f"{path}: not a path of this layout", hint="TOPIC/dt=…/hour=…/NAME below the root") from None
     body |= {"tree": kind.value, "topic": topic}

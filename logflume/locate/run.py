@@ -29,7 +29,7 @@ from logflume.locate.plan import (
     why_late,
 )
 from logflume.model import Kind, PartitionId
-from logflume.reconcile.deep import decoder
+from logflume.reconcile.deep import DECODE_ERRORS, decoder
 from logflume.store.base import Store
 from logflume.trees import hour_directories
 
@@ -160,10 +160,12 @@ def _reason_of(store: Store, answer: Answer, part: Part) -> str:
     unknown = f"one of {', '.join(sorted(part.reasons))}"
     if answer.place is None or answer.place.shown is Shown.MISSING:
         return unknown
-    for line in _lines(store, answer.place.path, part):
-        if f'"offset":{answer.offset},'.encode() in line:
-            return str(json.loads(line)["reason"])
-    return unknown
+    wanted = f'"partition":{answer.partition},"offset":{answer.offset},'.encode()
+    try:
+        line = next((line for line in _lines(store, answer.place.path, part) if wanted in line), None)
+    except DECODE_ERRORS:
+        return f"{unknown}; its file is damaged"
+    return unknown if line is None else str(json.loads(line)["reason"])
 
 
 def _lines(store: Store, path: str, part: Part) -> Iterator[bytes]:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from logflume.core import layout
 from logflume.errors import LedgerError, Missing
 from logflume.model import Kind
-from logflume.reconcile.deep import decoder
+from logflume.reconcile.deep import DECODE_ERRORS, decoder
 from logflume.store.base import Store
 from logflume.trees import hour_directories
+
+_HINT = "run 'logflume reconcile --full --deep': it says how to mend it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ def records(
 ) -> Iterator[Quarantined]:
     """Every record of the topic's quarantine, by hour of its Kafka time; one file in memory chunk by chunk.
 
-    Raises LedgerError for a line that is none.
+    Raises LedgerError for a line that is none, and for a file that is damaged.
     """
     top = layout.tree(Kind.QUARANTINE, topic)
     for directory, hour in hour_directories(store, top, window_ms):
@@ -55,8 +57,10 @@ def _of_file(store: Store, path: str, hour: int) -> Iterator[Quarantined]:
                 yield _record(path, hour, line)
     except Missing:
         return  # merged into another one meanwhile, which is listed next time
+    except DECODE_ERRORS as error:
+        raise LedgerError(f"{path} is damaged: {error}", hint=_HINT) from error
     if rest:
-        raise LedgerError(f"{path} ends in the middle of a line")
+        raise LedgerError(f"{path} ends in the middle of a line", hint=_HINT)
 
 
 def _record(path: str, hour: int, line: bytes) -> Quarantined:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterable
@@ -29,6 +28,7 @@ from logflume.log import get
 from logflume.model import Batch, Kind, OffsetSet, Reason, TimeType
 from logflume.quarantine.read import Quarantined
 from logflume.records import RecordReader
+from logflume.scratch import scratch
 from logflume.spool.encoders import encoder
 from logflume.store.base import Store
 
@@ -131,8 +131,8 @@ def reinject(
     if last is not None and not dry_run:
         result.resumed = publish(store, last)
     done: Done = {} if last is None else {number: offsets.copy() for number, offsets in last.done.items()}
-    with tempfile.TemporaryDirectory(prefix="logflume-reinject-") as spool:
-        sorter = _Sorter(config, now_ms, Path(spool))
+    with scratch("reinject") as folder:
+        sorter = _Sorter(config, now_ms, folder)
         for one in found:
             offsets = done.setdefault(one.partition, OffsetSet())
             if one.offset in offsets:

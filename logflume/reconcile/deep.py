@@ -23,6 +23,8 @@ from logflume.store.base import Store
 
 # isal's stub declares it as a value
 _GZIP_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]
+#: what a decoder raises for bytes that are damaged
+DECODE_ERRORS = (_GZIP_ERROR, zstandard.ZstdError)
 
 #: read from the store at once, and lines judged at once
 CHUNK_BYTES, BATCH_LINES = 4 << 20, 20_000
@@ -84,7 +86,7 @@ def _read(segment: Segment, chunks: _Chunks) -> list[Damage]:
         if not broken:
             try:
                 lines.add(decode(chunk))
-            except (_GZIP_ERROR, zstandard.ZstdError) as error:
+            except DECODE_ERRORS as error:
                 broken = str(error)
     if digest.hexdigest() != part.sha256:
         return [Damage(part, f"other bytes than were decided: sha256 is {digest.hexdigest()}", bytes_differ=True)]

@@ -53,6 +53,18 @@ def test_what_no_file_has_is_exit_code_9(invoke: Invoke, tree: Tree, path: str) 
     assert (done.exit_code, "not decided yet" in done.stdout) == (9, True)
 
 
+def test_a_decided_part_whose_file_is_gone_is_exit_code_9(invoke: Invoke, tree: Tree, path: str) -> None:
+    tree.finished(0).unlink()
+    done = invoke("locate", "-c", path, "app", "0", "3")
+    assert (done.exit_code, "(missing)" in done.stdout) == (9, True)
+
+
+@pytest.mark.parametrize("file", ["_late", "_quarantine", "_late/app", "app"])
+def test_what_is_no_file_of_the_layout_is_a_usage_error(invoke: Invoke, tree: Tree, path: str, file: str) -> None:
+    done = invoke("locate", "-c", path, "--file", file)
+    assert (done.exit_code, "not a path of this layout" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["app"], ["app", "0", "1", "--time", "2026-11-22"], ["app", "--file", "x"], ["--time", "2026-11-22"],

@@ -178,6 +178,22 @@ def test_a_rewrite_copies_single_files_too_and_replaced_ones_go_after_the_grace(
     check_marker(tree.store)
 
 
+def test_what_a_resumed_run_has_just_replaced_is_kept(tmp_path: Path) -> None:
+    tree = written(tmp_path / "a", Place.LATE)
+    make, wish, kept = copies(tree.store, tmp_path), job(Place.LATE), 0
+    for at in range(8):
+        store = make()
+        with suppress(Died):
+            compact(dying(store, at), wish, now_ms=1_000)
+        done = only(compact(store, wish, now_ms=1_000 + wish.grace_ms), Place.LATE)
+        if done.state == "resumed":
+            kept += 1
+            assert done.removed == 0
+            assert list(Path(store.root, PLACES[Place.LATE]).glob("_replaced-*"))
+            assert only(compact(store, wish, now_ms=2_000 + wish.grace_ms), Place.LATE).removed == 2
+    assert kept >= 2
+
+
 def test_hours_without_a_marker_are_left_alone(tmp_path: Path) -> None:
     tree = Tree(tmp_path, settings={"reveal": "early"}).fill(3, finish=False)
     before = tree.snapshot()

@@ -11,6 +11,7 @@ from logflume.compact import record as records
 from logflume.compact.record import Place
 from logflume.compact.run import compact
 from logflume.core import layout
+from logflume.errors import Refused
 from logflume.locate.run import locate_offset
 from logflume.model import HOUR_MS
 from logflume.store import Store
@@ -81,6 +82,15 @@ def test_more_files_than_parts_are_refused_and_nothing_changes(tmp_path: Path) -
     one = only(compact(tree.store, job(Place.HOUR, files=99)), Place.HOUR)
     assert one.state == "failed"
     assert "cannot be cut into 99 files: it is made of 4 parts" in str(one.error)
+    assert tree.snapshot() == before
+
+
+def test_without_room_on_the_local_disk_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = merged(tmp_path, Place.HOUR)
+    before = tree.snapshot()
+    monkeypatch.setattr("tempfile.tempdir", "/dev/full")
+    one = only(compact(tree.store, job(Place.HOUR, files=2)), Place.HOUR)
+    assert isinstance(one.error, Refused)
     assert tree.snapshot() == before
 
 

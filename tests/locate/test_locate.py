@@ -74,6 +74,20 @@ def test_why_it_is_late_or_quarantined_is_told(tree: Tree) -> None:
     assert "bad_json" in locate_offset(tree.store, ingest.pid, bad).why
 
 
+def test_in_a_compacted_file_the_line_of_its_own_partition_tells(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    for ingest, bad in zip(tree.ingests, ([b"no json", b"[1]"], [b"[1]", b"no json"]), strict=True):
+        ingest.feed([FIRST_HOUR + 1000, *bad])
+        ingest.decide(everything=True)
+        ingest.feed([FIRST_HOUR + 2000])
+        ingest.decide(everything=True)
+    pids = [ingest.pid for ingest in tree.ingests]
+    before = [locate_offset(tree.store, pid, 1).why for pid in pids]
+    assert len(set(before)) == 2
+    assert compact(tree.store, job(Place.QUARANTINE))
+    assert [locate_offset(tree.store, pid, 1).why for pid in pids] == before
+
+
 def test_of_several_reasons_the_line_tells_which(tmp_path: Path) -> None:
     tree = Tree(tmp_path, partitions=1)
     ingest = tree.ingests[0]

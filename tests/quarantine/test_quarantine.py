@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from logflume.cli import main
 from logflume.commit import Owner
 from logflume.core import layout
-from logflume.errors import Stopped
+from logflume.errors import LedgerError, Refused, Stopped
 from logflume.model import HOUR_MS, Kind
 from logflume.quarantine.read import for_people, records
 from logflume.quarantine.reinject import Result, reinject
@@ -193,6 +193,30 @@ def test_a_run_that_is_killed_anywhere_is_completed_by_the_next_one(tmp_path: Pa
         assert late(store) == EXPECTED
 
     assert die_everywhere(copies(tree.store, tmp_path), lambda store: again(store, tree), check) >= 10
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+def test_a_damaged_file_of_the_quarantine_is_an_error_that_names_it(tmp_path: Path, compression: str) -> None:
+    tree = Tree(tmp_path, settings={"compression": compression})
+    tree.ingests[0].feed([FIRST_HOUR + 1000, b"no json"])
+    tree.ingests[0].decide(everything=True)
+    (path,) = tree.path("_quarantine").rglob("p*")
+    data = path.read_bytes()
+    path.write_bytes(data[:30] + bytes([data[30] ^ 0xFF]) + data[31:])
+    command = ["quarantine", TOPIC, "-c", files.write(tmp_path, root=tree.url)]
+    done = CliRunner().invoke(main, command)
+    assert isinstance(done.exception, SystemExit)
+    assert done.exit_code == LedgerError.exit_code
+    assert path.name in done.stderr
+
+
+def test_without_room_on_the_local_disk_nothing_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = written(tmp_path)
+    before = tree.snapshot()
+    monkeypatch.setattr("tempfile.tempdir", "/dev/full")
+    with pytest.raises(Refused, match="temporary directory"):
+        again(tree.store, tree)
+    assert tree.snapshot() == before
 
 
 def test_reconcile_knows_why_an_offset_is_in_two_places(tmp_path: Path, reconciled: Reconcile) -> None:

@@ -84,7 +84,9 @@ class DaemonConfig(Table):
         "auto", "`native` reads with compiled code, at less CPU; `auto` takes it where it was built, else `python`"
     )
     zookeeper: Annotated[str, matching("text", _ZOOKEEPER, "host:port[,host:port…][/path]")] = key(
-        "", "where to publish owners and offsets for monitoring: `host:port[,host:port…][/path]`"
+        "",
+        "`host:port[,host:port…][/path]`: shows owners and offsets for monitoring, and holds the lock by which jobs on "
+        "several hosts meet; nothing depends on it",
     )
     log_level: Literal["debug", "info", "warning", "error"] = key("info", "the least severe level that is logged")
     log_format: Literal["json", "text"] = key(

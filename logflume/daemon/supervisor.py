@@ -1,7 +1,8 @@
 """The parent: starts the workers, replaces those that die or hang, and stops all of them in order.
 
-It reads no record and loads no client of Kafka or HDFS, so nothing it does can hang for long. Signals
-and reports meet in one queue, and one loop in the main thread takes them from there.
+It reads no record and loads no client of Kafka or HDFS, so nothing it does can hang for long; a thread that
+nobody waits for speaks to ZooKeeper. Signals and reports meet in one queue, and one loop in the main thread
+takes them from there.
 
     SIGTERM, SIGINT   stop: workers decide what they hold, within ``stop_deadline``
     a second one      kill the workers at once; nothing is lost, it is read again from Kafka
@@ -10,7 +11,9 @@ and reports meet in one queue, and one loop in the main thread takes them from t
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,7 +29,9 @@ from logflume.daemon.notify import Notifier
 from logflume.errors import ConfigError, LogflumeError
 from logflume.log import get
 from logflume.status.figures import Figures
+from logflume.status.owners import owners
 from logflume.status.page import StatusServer
+from logflume.zookeeper import Board
 
 log = get(__name__)
 
@@ -98,6 +103,9 @@ class Supervisor:
             if address is not None:
                 stack.enter_context(StatusServer(address, self._figures))
             stack.enter_context(self._signals())
+            if self._config.daemon.zookeeper:
+                host = f"{socket.gethostname()}:{os.getpid()}"
+                stack.enter_context(Board(self._config.daemon.zookeeper, lambda: owners(self._figures.view(), host)))
             stack.callback(self._kill_all)
             while not (self._stopping and all(place.child is None for place in self._places)):
                 self._take()

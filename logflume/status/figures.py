@@ -60,13 +60,18 @@ class View:
     silence_s: float
 
     @property
-    def partitions(self) -> list[PartitionReport]:
-        """Each partition once: while it moves, two workers may report it, and the newer report holds."""
-        found: dict[tuple[str, int], PartitionReport] = {}
+    def owned(self) -> list[tuple[int, PartitionReport]]:
+        """Each partition once, with its worker: while it moves, two may report it, and the newer report holds."""
+        found: dict[tuple[str, int], tuple[int, PartitionReport]] = {}
         for worker in sorted(self.workers, key=lambda worker: worker.heard):
             for partition in worker.report.partitions if worker.report is not None else ():
-                found[partition.topic, partition.partition] = partition
+                found[partition.topic, partition.partition] = worker.worker, partition
         return [found[key] for key in sorted(found)]
+
+    @property
+    def partitions(self) -> list[PartitionReport]:
+        """Each partition once."""
+        return [partition for _, partition in self.owned]
 
     @property
     def held(self) -> dict[str, str]:

@@ -25,7 +25,10 @@ from tests.real.catalogue import SCENARIOS
 ROOT = Path(__file__).parents[2]
 _ROW = re.compile(r"\b([KHZPDCN]\d{1,2})\b")
 _SIMULATED = ("tests/crash/", "tests/sim/")
-_REAL = ("tests/e2e/", "tests/kafka/", "tests/store/", "tests/daemon/", "tests/stack/", "tests/real ")
+_REAL = (
+    *("tests/e2e/", "tests/kafka/", "tests/store/", "tests/daemon/", "tests/stack/", "tests/real "),
+    "tests/test_zookeeper.py",
+)
 #: of several results the one that counts
 _WORST = ("failed", "skipped", "passed")
 

@@ -102,8 +102,5 @@ EXPLAINED = {
     "H16": "ticket expiry needs a KDC beside a Kerberised HDFS; renewal is the client library's",
     "D12": "a corrupt batch cannot be made through a broker; check.crcs is set, and librdkafka's own",
     "D14": "needs a crafted batch; the client's limits stop the partition, memory is bounded by buffer_bytes",
-    "Z1": "ZooKeeper holds nothing that safety needs: no claim depends on its session",
-    "Z2": "ownership is the ledger's: an expired session takes nothing away and gives nothing",
-    "Z4": "ZooKeeper is not asked before work; with the ensemble down nothing changes but the view",
     "Z5": "no recipe decides anything: owners and offsets in ZooKeeper are for people",
 }

@@ -17,7 +17,7 @@ from logflume.compact import record as records
 from logflume.compact.record import Place, Record, Spot
 from logflume.core import layout
 from logflume.core.ledger import Part
-from logflume.errors import LedgerError, Missing, StoreError
+from logflume.errors import Incomplete, LedgerError, Missing, StoreError
 from logflume.finish import plan as plans
 from logflume.finish.plan import File, Plan
 from logflume.model import Kind, OffsetSet
@@ -69,13 +69,15 @@ class Mend:
 class Found:
     """``mends``: files to be made again. ``plans``: of hours whose marker a repair, or a finisher, that died has left
     to be put, or that has check sums from before a repair. ``whole``: files that are right, and of which a repair that
-    died has left uploads. ``skipped``: what was not looked at, since a compaction of it is not done.
+    died has left uploads. ``skipped``: what was not looked at, since a compaction of it is not done. ``looked``: how
+    many decided parts were compared.
     """
 
     mends: tuple[Mend, ...]
     plans: tuple[Plan, ...]
     whole: tuple[Mend, ...] = ()
     skipped: tuple[str, ...] = ()
+    looked: int = field(default=0, compare=False)
 
 
 def partition_of(part: Part) -> int:
@@ -86,8 +88,8 @@ def partition_of(part: Part) -> int:
 
 
 def find(store: Store, job: Job, topic_id: str, wanted: Wanted) -> Found:
-    """Reads every file that holds a wanted part. Raises store errors, LedgerError, and Stopped where the window is
-    another than the ledger's.
+    """Reads every file that holds a wanted part. Raises store errors, LedgerError, Stopped where the window is another
+    than the ledger's, and Incomplete where nothing is known of what is wanted.
     """
     commit.check_ledgers_window(store, wanted.topic, topic_id, job.settings.window_ms)
     amended = amend.read(store, wanted.topic, topic_id)
@@ -106,13 +108,32 @@ def find(store: Store, job: Job, topic_id: str, wanted: Wanted) -> Found:
         if part.kind is not Kind.HOUR and not compacted.takes(part):
             found += _alone(store, wanted.topic, topic_id, window_ms, part)
     found += compacted.look()
+    looked = {part.path for part in decided} | {part.path for mend in found for part in mend.parts}
+    if (
+        not looked
+        and not compacted.skipped
+        and not any(_is_marked(store, job, topic_id, wanted, hour) for hour in wanted.hours)
+    ):
+        raise Incomplete(
+            f"no decided part of what was asked for is known below {store.url}: nothing was looked at",
+            hint="parts past ledger_retention are found by --hours, not by --offsets; else look at output.root, and "
+            "whether the topic was re-created",
+        )
     stems = {status.name[: len(layout.repaired_name(""))] for status in uploads_of(store, wanted.topic, topic_id)}
     return Found(
         tuple(mend for mend in found if mend.bad),
         tuple(left),
         tuple(mend for mend in found if not mend.bad and layout.repaired_name(mend.path) in stems),
         tuple(compacted.skipped),
+        len(looked),
     )
+
+
+def _is_marked(store: Store, job: Job, topic_id: str, wanted: Wanted, hour: int) -> bool:
+    """Also an hour without a record."""
+    directory = layout.hour_path(wanted.topic, hour, job.settings.window_ms)
+    found = (_read_plan(store, f"{directory}/{name}") for name in (layout.SUCCESS, layout.INCOMPLETE))
+    return any(plan is not None and plan.topic_id == topic_id for plan in found)
 
 
 def uploads_of(store: Store, topic: str, topic_id: str) -> list[FileStatus]:
@@ -218,6 +239,8 @@ def _hour(
     said = _read_plan(store, plan_path if marker is None else f"{directory}/{marker}")
     if said is None:
         return [mend for part in parts for mend in _alone(store, wanted.topic, topic_id, window_ms, part)], None
+    if said.topic_id != topic_id:
+        return [], None  # of a topic of that name that is not in Kafka any more
     plan = amend.apply_to_plan(said, compacted.amended)
     found = []
     for file in plan.files:

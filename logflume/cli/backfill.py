@@ -67,8 +67,9 @@ def command(path: str, as_json: bool, **options: Any) -> None:
     again what the ledger says was decided, exactly those offsets, and whose file is gone or damaged.
 
     Killed at any moment, the same command goes on where it was; once it is through it finds nothing
-    to do. Exit code 9: done, and an hour that was asked for may miss records, or something is left;
-    12: reconcile, compact or another repair is at work, and nothing was done.
+    to do. Exit code 8: a file was moved meanwhile, or its records are lost; 9: done, and an hour that was
+    asked for may miss records, or something is left, or nothing is known of what was asked for; 12:
+    reconcile, compact or another repair is at work, and nothing was done.
 
     \b
     Examples:
@@ -201,6 +202,7 @@ def _repair_alone(settings: Config, job: Any, wanted: Any, as_json: bool, option
         "files": [mend.path for mend in mends],
         "hours_to_mark": [layout.hour_name(plan.hour, plan.window_ms) for plan in found.plans],
         "skipped": list(found.skipped),
+        "looked": found.looked,
     }
     if not as_json:
         _say_repair(body)
@@ -256,7 +258,7 @@ def _say_repair(body: dict[str, Any]) -> None:
     if body["files"]:
         click.echo(f"{len(body['files'])} files to mend in {body['root']}: {body['records_expected']} records")
     elif not body["hours_to_mark"] and not body["skipped"]:
-        click.echo("every file is as it was decided: nothing to do")
+        click.echo(f"{body['looked']} decided parts looked at, and all are as they were decided: nothing to do")
 
 
 # -- options --------------------------------------------------------------------------------------

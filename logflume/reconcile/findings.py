@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from logflume.errors import Incomplete, Repairable, Repaired
@@ -33,6 +33,7 @@ class What(StrEnum):
     FILE_LENGTH = "file_length"
     FILE_DAMAGED = "file_damaged"
     FILE_CONTENT = "file_content"
+    FILE_OF_OLD_ID = "file_of_old_id"
     FILE_UNKNOWN = "file_unknown"
     MARKER_MISSING = "marker_missing"
     MARKER_LOST = "marker_lost"
@@ -73,6 +74,7 @@ MEANINGS: dict[What, tuple[Mend, str]] = {
     What.FILE_LENGTH: (Mend.BACKFILL, "a decided file has another length"),
     What.FILE_DAMAGED: (Mend.BACKFILL, "a decided file has other bytes (--deep)"),
     What.FILE_CONTENT: (Mend.PERSON, "records are not what their decision says: count, or hour (--deep)"),
+    What.FILE_OF_OLD_ID: (Mend.PERSON, "a decided file is gone or damaged, and Kafka has another topic of that name"),
     What.FILE_UNKNOWN: (Mend.PERSON, "a file that no decision names, or that was merged into another one"),
     What.MARKER_MISSING: (Mend.REPAIR, "every partition has closed the hour, and nobody finishes it"),
     What.MARKER_LOST: (Mend.PERSON, "an hour without marker, whose entries are past ledger_retention"),
@@ -137,15 +139,24 @@ def persisting(before: Iterable[Finding], now: Iterable[Finding]) -> list[Findin
 
 
 def backfills(findings: Sequence[Finding], config_path: str) -> list[str]:
-    """The commands that bring back what is lost, one for each run of offsets."""
+    """The commands that bring back what is lost: by hours where they are known, since a marker names parts of which the
+    entries are dropped already; else one for each run of offsets.
+    """
+    hours: dict[str, set[str]] = defaultdict(set)
     ranges: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     for finding in findings:
-        if finding.mend is Mend.BACKFILL:
+        if finding.mend is Mend.BACKFILL and finding.hour:
+            hours[finding.topic].add(finding.hour)
+        elif finding.mend is Mend.BACKFILL:
             # one stretch of each partition for a file: what else lies in between is whole, and stays as it is
             for number in {partition for partition, _, _ in finding.ranges}:
                 own = [(first, last) for partition, first, last in finding.ranges if partition == number]
                 ranges[finding.topic, number].append((min(own)[0], max(last for _, last in own)))
-    return [
+    by_hours = [
+        f"logflume backfill -c {config_path} --topic {topic} --hours {','.join(sorted(names))} --repair"
+        for topic, names in sorted(hours.items())
+    ]
+    return by_hours + [
         f"logflume backfill -c {config_path} --topic {topic} --partition {partition} --offsets {first}-{last} --repair"
         for (topic, partition), found in sorted(ranges.items())
         for first, last in _joined(found)
@@ -160,6 +171,19 @@ def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((first, last))
     return joined
+
+
+def told_by_kafka(findings: Iterable[Finding], topic_ids: Mapping[str, str]) -> list[Finding]:
+    """What a backfill cannot mend is a person's: records of an id that is not Kafka's any more. ``topic_ids``: those
+    that Kafka has, by topic; "" for a topic that it does not know.
+    """
+    hint = "bring it back from a snapshot or the trash: Kafka removed the records together with the topic"
+    return [
+        replace(one, what=What.FILE_OF_OLD_ID, hint=hint)
+        if one.mend is Mend.BACKFILL and topic_ids.get(one.topic, one.topic_id) != one.topic_id
+        else one
+        for one in findings
+    ]
 
 
 def exit_code(findings: Iterable[Finding], *, repaired: int) -> int:

@@ -15,14 +15,16 @@ from logflume.store.base import Store
 
 def compare(
     store: Store, topics: Topics, checked: Mapping[str, Sequence[TopicWalk]], *, read_committed: bool
-) -> list[Finding]:
-    """One request for all topics, and two for each. Raises nothing: an answer that does not come is a note, and what
-    was found of other topics and partitions stays.
+) -> tuple[list[Finding], dict[str, str]]:
+    """Also returns the ids that the topics have in Kafka, "" for one that it does not know.
+
+    One request for all topics, and two for each. Raises nothing: an answer that does not come is a note, and what was
+    found of other topics and partitions stays.
     """
     try:
         known = topics.topics(list(checked))
     except LogflumeError as error:
-        return [_unreachable("", error)]
+        return [_unreachable("", error)], {}
     found = []
     for name, walks in checked.items():
         if name not in known:
@@ -36,7 +38,7 @@ def compare(
                 found += _offsets(store, topics, current, read_committed=read_committed)
         except LogflumeError as error:
             found.append(_unreachable(name, error))
-    return found
+    return found, {name: known[name].topic_id if name in known else "" for name in checked}
 
 
 def _unreachable(topic: str, error: LogflumeError, detail: str = "") -> Finding:

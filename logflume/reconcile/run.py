@@ -23,7 +23,7 @@ from logflume.kafka.topics import Topics
 from logflume.log import get
 from logflume.model import Kind
 from logflume.reconcile import checkpoint, orphans, reinjected, roots
-from logflume.reconcile.findings import Finding, What, backfills, exit_code
+from logflume.reconcile.findings import Finding, What, backfills, exit_code, told_by_kafka
 from logflume.reconcile.kafka import compare
 from logflume.reconcile.look import Counted
 from logflume.reconcile.model import Figures, Options
@@ -217,6 +217,6 @@ def _elsewhere(run: Run, checks: Sequence[TopicCheck]) -> list[Finding]:
 def _ask_kafka(run: Run, topics: Topics, store: Store, checks: Sequence[TopicCheck], report: Report) -> None:
     read_committed = run.config.kafka.read_committed
     checked = {check.topic: check.walks for check in checks}
-    found = compare(store, topics, checked, read_committed=read_committed)
+    found, topic_ids = compare(store, topics, checked, read_committed=read_committed)
     report.kafka = "unreachable" if any(one.what is What.KAFKA_UNREACHABLE for one in found) else "compared"
-    report.findings += found
+    report.findings = told_by_kafka(report.findings, topic_ids) + found

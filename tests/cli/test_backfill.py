@@ -136,6 +136,7 @@ def test_a_repair_of_a_root_where_all_is_well_says_so(program: Program, config: 
             "files",
             "hours_to_mark",
             "skipped",
+            "looked",
         ),
         *("seconds", "already", "parts", "records", "bytes", "amended", "unmarked"),
     ]

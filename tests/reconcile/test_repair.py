@@ -126,9 +126,7 @@ def test_an_hour_with_a_missing_part_is_not_finished_without_it(tmp_path: Path, 
     assert {one.what for one in found.findings} == {What.FILE_MISSING, What.MARKER_MISSING}
     assert [one.hour for one in found.mended] == ["2026-11-22T08"]
     assert not tree.marker(0).exists()
-    (command,) = found.commands
-    first = int(part.name.split("-")[1].split(".")[0])
-    assert command.startswith(f"logflume backfill -c logflume.toml --topic app --partition 1 --offsets {first}-")
+    assert found.commands == ["logflume backfill -c logflume.toml --topic app --hours 2026-11-22T07 --repair"]
 
 
 def test_an_upload_in_flight_is_never_removed_however_old(tree: Tree, reconciled: Reconcile) -> None:

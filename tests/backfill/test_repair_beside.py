@@ -14,10 +14,13 @@ from logflume import commit
 from logflume.backfill import repair
 from logflume.backfill.look import Wanted, find
 from logflume.backfill.rebuild import Rebuilt
+from logflume.compact.plan import Wish
+from logflume.compact.record import Place
+from logflume.compact.run import Job as Compaction
 from logflume.compact.run import compact
 from logflume.core import layout
 from logflume.errors import Stopped
-from logflume.model import Kind, PartitionId
+from logflume.model import HOUR_MS, Kind, PartitionId
 from logflume.reconcile.findings import What
 from logflume.reconcile.run import reconcile
 from logflume.store import Store
@@ -57,6 +60,18 @@ def before_leaving(monkeypatch: pytest.MonkeyPatch, store: Store, path: Path, ac
 
     monkeypatch.setattr(store, "delete", first(store.delete))
     monkeypatch.setattr(store, "publish", first(store.publish))
+
+
+def before_arriving(monkeypatch: pytest.MonkeyPatch, store: Store, path: Path, act: Callable[[], Any]) -> None:
+    """``act``, by somebody else, just before a file is put there."""
+    publish, acts = store.publish, [act]
+
+    def published(tmp: str, final: str) -> None:
+        if final == str(path) and acts:
+            acts.pop()()
+        publish(tmp, final)
+
+    monkeypatch.setattr(store, "publish", published)
 
 
 def trim(store: Store, pid: PartitionId) -> None:
@@ -171,19 +186,42 @@ def test_a_late_file_that_came_back_and_was_compacted_since_is_not_put_beside_it
     if moment == "look":
         before_rebuild(monkeypatch, scene, 0, others)
     else:
-        publish, acts = scene.store.publish, [others]
-
-        def published(tmp: str, final: str) -> None:
-            if final == str(late) and acts:
-                acts.pop()()
-            publish(tmp, final)
-
-        monkeypatch.setattr(scene.store, "publish", published)
+        before_arriving(monkeypatch, scene.store, late, others)
     with pytest.raises(Stopped, match="was merged"):
         repair.repair(scene.job, found, 1, lambda _: None)
     assert late_lines(scene.store, scene.tree) == before
     assert [one.read_bytes() for one in uploads(scene.store)] == [data]
     check_late(scene, before)
+
+
+@pytest.mark.parametrize("moment", ["look", "last look"])
+@pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
+def test_a_file_of_an_hour_that_came_back_and_was_compacted_since_is_not_put_beside_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, moment: str, opened: Callable[[str], Store]
+) -> None:
+    scene.store = scene.tree.store = store = opened(scene.tree.store.root)
+    file = files_of(scene.tree)[0]
+    path = scene.tree.path(scene.tree.hour(0)) / file.name
+    data = path.read_bytes()
+    path.unlink()
+    found = find(store, scene.job, TOPIC_ID, Wanted(TOPIC))
+    after: list[dict[str, bytes]] = []
+
+    def others() -> None:
+        path.write_bytes(data)
+        assert compact(store, Compaction(TOPIC, TOPIC_ID, HOUR_MS, Wish(1 << 30), (Place.HOUR,)))
+        after.append(visible(store))
+
+    if moment == "look":
+        before_rebuild(monkeypatch, scene, 0, others)
+    else:
+        before_arriving(monkeypatch, store, path, others)
+    with suppress(Stopped):
+        repair.repair(scene.job, found, 1, lambda _: None)
+    assert visible(store) == after[0]
+    scene.run(store)
+    check_of(scene, after[0])(store)
+    assert reconcile(run_of(scene.tree, full=True, deep=True)).exit_code in (0, 10)
 
 
 @by_concat

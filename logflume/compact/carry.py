@@ -325,6 +325,9 @@ def _swap(store: Store, record: Record, made: Made) -> None:
             # done by another run
             if store.stat(f"{directory}/{source.name}") is not None:
                 raise
+            if store.stat(hidden) is None and store.stat(final) is None:
+                # a repair has it in hand, and will put it back
+                raise Stopped(f"{record.spot.directory}/{source.name} is not there", hint=_HINT) from None
     try:
         store.publish(copy, final)
     except (Exists, Missing):

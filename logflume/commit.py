@@ -85,8 +85,9 @@ def next_entry(store: Store, head: Head) -> Head | None:
     return after
 
 
-def trim(store: Store, head: Head, older_than_ms: int) -> int:
+def trim(store: Store, head: Head, older_than_ms: int, *, progress: Callable[[], None] = lambda: None) -> int:
     """Remove entries last written before ``older_than_ms`` that no restart and no finisher needs; returns how many.
+    ``progress`` is called after each: with a shorter retention they may be thousands.
 
     Every entry carries the state, so a chain may lose its beginning. Age is the server's own modification
     time: it only decides how much history is kept, never what is true.
@@ -101,6 +102,7 @@ def trim(store: Store, head: Head, older_than_ms: int) -> int:
             # Never one without all before it: see _check_linked.
             break
         removed += store.delete(status.path)
+        progress()
     return removed
 
 
@@ -347,13 +349,17 @@ class Decision:
 def decide(store: Store, decision: Decision, owner: Owner, *, progress: Callable[[str], None] = lambda _: None) -> Head:
     """S3 to S5 for one round. Raises Fenced, Stopped, or a store error after which the same call goes on.
 
-    ``progress`` is called with the name of each step that was done, and after each part: a log that is read for the
-    first time gives hundreds in one round.
+    ``progress`` is called with the name of each step that was done, and after each part and each chunk of one: a log
+    that is read for the first time gives hundreds in one round, and a part may be gigabytes.
     """
     for part in decision.round.parts:
         if part.serial not in decision.uploaded:
             decision.uploaded[part.serial] = upload(
-                store, decision.head.entry.pid, decision.files[part.serial], part.first
+                store,
+                decision.head.entry.pid,
+                decision.files[part.serial],
+                part.first,
+                progress=lambda: progress("upload"),
             )
             progress("upload")
     if decision.entry is None:
@@ -365,13 +371,15 @@ def decide(store: Store, decision: Decision, owner: Owner, *, progress: Callable
     return head
 
 
-def upload(store: Store, pid: PartitionId, file: SpoolFile, first: int) -> str:
+def upload(
+    store: Store, pid: PartitionId, file: SpoolFile, first: int, *, progress: Callable[[], None] = lambda: None
+) -> str:
     """S3: under a name never used before; after any failure that name is given up (H10).
 
     Raises Stopped when the spool's file is not as long as what was written to it.
     """
     tmp = layout.tmp_path(pid, f"{first:019d}-{uuid.uuid4().hex}")
-    length = store.upload(file.path, f"{store.root}/{tmp}")
+    length = store.upload(file.path, f"{store.root}/{tmp}", progress=progress)
     if length != file.size:
         raise Stopped(
             f"{pid}: {file.path} has {length} bytes, and {file.size} were written to it",

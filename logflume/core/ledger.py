@@ -230,10 +230,12 @@ def lose(head: Head, *, until: int, owner: str, at: int, config: str, note: str)
     """The operator's signature under lost offsets: reading goes on at ``until``, and hours that may have had
     records in between are never called complete (K8).
 
-    Raises LedgerError when ``until`` is not above C.
+    A log that is not that of C's leader any more (K9) is part of what is signed, see ``forgets_leader``.
+
+    Raises LedgerError when ``until`` is below C, or C and nothing would change.
     """
     old = head.entry.state
-    if until <= old.committed:
+    if until < old.committed or (until == old.committed and not forgets_leader(old, until)):
         raise LedgerError(f"{head.entry.pid}: nothing is lost below {until}, reading goes on at {old.committed}")
     gap = OffsetSet.run(old.committed, until) - old.decided
     blind = Blind(old.frontier, None, until, note)
@@ -246,9 +248,17 @@ def lose(head: Head, *, until: int, owner: str, at: int, config: str, note: str)
         decided=_above(old.decided, until),
         rejected=_above(old.rejected, until),
         blind=(*old.blind, blind),
+        leader_epoch=-1 if forgets_leader(old, until) else old.leader_epoch,
     )
     entry = claim(head, owner=owner, at=at, config=config)
     return replace(entry, what="gap", state=state, gaps=gap, note=note)
+
+
+def forgets_leader(state: State, until: int) -> bool:
+    """Whether reading on at ``until`` asks the broker no more if the log is that of C's leader. Where something above
+    was decided it is asked: new records at those offsets would be taken for repeated ones.
+    """
+    return state.leader_epoch >= 0 and not _above(state.decided, until)
 
 
 def _above(offsets: OffsetSet, bound: int) -> OffsetSet:

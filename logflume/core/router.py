@@ -116,6 +116,8 @@ class Router:
         self.blind = state.blind
         self.open: dict[tuple[Kind, int], OpenPart] = {}
         self.leader_epoch = self._claimed_epoch = state.leader_epoch
+        # Behind the last record of that epoch: what is not delivered (a transaction's marker) may be of a later one.
+        self._delivered = state.committed
         self.finished_until = state.finished_until
         self.closed: list[Closing] = []
         self.gaps = OffsetSet()
@@ -147,6 +149,7 @@ class Router:
             kept = [Keep(part.serial, Kind.HOUR, slice(0, n))]
         self.caught_up(rows.next_offset)
         self.leader_epoch = max(self.leader_epoch, rows.leader_epoch)
+        self._delivered = max(self._delivered, rows.offsets[-1] + 1)
         return kept
 
     def _fits_one_hour(self, rows: Rows, now: int) -> tuple[int, int, int] | None:
@@ -503,7 +506,7 @@ class Router:
             unfinished=self._unfinished(hours, seq),
             finished_until=self.finished_until,
             blind=self.blind,
-            leader_epoch=self.leader_epoch,
+            leader_epoch=self.leader_epoch if committed <= self._delivered else -1,
             late=old.late + sum(len(part.offsets) for part in take if part.kind is Kind.LATE),
             quarantined=old.quarantined + sum(len(part.offsets) for part in take if part.kind is Kind.QUARANTINE),
             dropped=old.dropped + len(self.dropped),

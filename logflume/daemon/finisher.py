@@ -100,7 +100,8 @@ class Finisher:
             ours = owned.get(name, {})
             if any(one.phase is Phase.CLAIMING for one in ours.values()):
                 continue  # with a thousand of them, a look would read what is about to be known
-            here = 0 in ours and ours[0].router is not None
+            # also while it is stopped: what it closed before needs no person
+            here = 0 in ours and ours[0].phase is not Phase.GONE
             # who is new to the lowest partition looks at once: all that it closes may have been closed before
             due = topic.news or now >= topic.next_look
             if topic.running or (not due and here == (topic.follower is not None)):

@@ -369,9 +369,11 @@ class Slot:
     def _trim(self, head: Head) -> None:
         tools, older_than = self._tools, now_ms() - self.config.ledger_retention_ms
 
+        title = f"trim {self}"
+
         def call() -> int | LogflumeError:
             try:
-                return commit.trim(tools.store, head, older_than)
+                return commit.trim(tools.store, head, older_than, progress=lambda: tools.calls.progress(title))
             except LogflumeError as error:
                 return error
 
@@ -381,7 +383,7 @@ class Slot:
             elif found:
                 log.info("old entries removed", partition=str(self), entries=found)
 
-        tools.calls.submit(f"trim {self}", call, then)
+        tools.calls.submit(title, call, then)
 
     def _confirm_end(self) -> None:
         tools, part, life = self._tools, (self.topic, self.partition), self.machine.life

@@ -6,6 +6,7 @@ same work twice: an hour needs that partition to be closed anyway, so whoever ca
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
@@ -151,9 +152,10 @@ class TopicFollower:
             return []
         window = self._config.window_ms
         start = max(min(begins), self._start_of_unfinished() or min(begins))
-        hours = [hour for hour in range(start, until, window) if hour not in self._finished]
-        hours.sort(key=lambda hour: (not any(hour in chain.parts for chain in self._chains.values()), hour))
-        return [self._plan(hour) for hour in hours[:limit]]
+        held = {hour for chain in self._chains.values() for hour in chain.parts if start <= hour < until}
+        held -= self._finished
+        empty = (hour for hour in range(start, until, window) if hour not in held and hour not in self._finished)
+        return [self._plan(hour) for hour in itertools.islice(itertools.chain(sorted(held), empty), limit)]
 
     def _start_of_unfinished(self) -> int | None:
         # The furthest any partition knows: what that one took for finished, its newest entry leads to no more.

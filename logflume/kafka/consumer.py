@@ -45,6 +45,10 @@ ERRORS = 100
 # A question for committed offsets that nobody answers holds up the owner's thread for its whole time-out. With two
 # dozen partitions to be claimed again, one after the other, a worker was killed as if it hung; so the next must wait.
 UNANSWERED_S = 10.0
+# An error of a fetch that passes has passed by then, or a person has to hear of it. A fetch is tried again within
+# seconds, and of an idle partition nothing else comes when it has passed: so a pause ends it, too.
+PASSING_S = 300.0
+PAUSE_S = 60.0
 # How long an earlier assignment of the same partition may take to end; it normally has.
 RELEASE_S = 2.0
 
@@ -91,6 +95,7 @@ class Source:
         self._closing = False
         self._unanswered: tuple[float, KafkaError] | None = None  # when committed() failed last, and how
         self._seldom = Seldom()
+        self._erring: dict[TopicPart, tuple[float, float]] = {}  # since when, and when last
         self._on_revoke, self._on_lost = on_revoke, on_lost
         self._static = static
         try:
@@ -175,6 +180,8 @@ class Source:
         position = self._positions.get(part)
         if position is None:
             return  # read before a revoke in this same call, or stopped
+        if self._erring:
+            self._erring.pop(part, None)
         made = batches.fresh(read, position)
         if made is not read:  # the client delivered again what it had delivered (K14)
             repeated = len(read.offsets) - (0 if made is None else len(made.offsets))
@@ -194,9 +201,16 @@ class Source:
         elif error.code() == KafkaError._PARTITION_EOF:
             offset = max(self._positions[part], offset)
             self._positions[part] = offset
+            self._erring.pop(part, None)
             self._out.append(EndOfPartition(*part, offset))
-        elif not passes(error) or self._seldom.passes(f"{part[0]}/{part[1]} {error.name()}"):
-            self._out.append(PartitionError(*part, error.name(), error.str(), passes(error)))
+        else:
+            now = time.monotonic()
+            since, last = self._erring.get(part, (now, now))
+            since = since if now - last < PAUSE_S else now
+            self._erring[part] = since, now
+            passing = passes(error) and now - since < PASSING_S
+            if not passing or self._seldom.passes(f"{part[0]}/{part[1]} {error.name()}"):
+                self._out.append(PartitionError(*part, error.name(), error.str(), passing))
 
     def _rewind(self) -> None:
         """Fetch every live partition again from the position of what was handed over."""
@@ -385,6 +399,8 @@ class Source:
         client.incremental_unassign([TopicPartition(*part) for part in parts if part in self._assigned])
         self._forget(parts)
         self._owned.difference_update(parts)
+        for part in parts:
+            self._erring.pop(part, None)
         return parts
 
     def _forget(self, parts: Iterable[TopicPart]) -> None:

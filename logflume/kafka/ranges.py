@@ -30,7 +30,7 @@ class RangeReader:
     def __init__(self, settings: options.Options, topic: str, partition: int, start: int, end: int) -> None:
         self.topic, self.partition, self.end = topic, partition, end
         self.position = start
-        self._heard = time.monotonic()
+        self._heard, self._said = time.monotonic(), ""
         # librdkafka wants a group's name of every consumer, and takes its other options for a wish to join
         alone = {name: value for name, value in settings.items() if not name.startswith("group.")}
         try:
@@ -56,11 +56,15 @@ class RangeReader:
             messages = self._client.consume(max_records, timeout_s)
         except KafkaException as failure:
             raise translate(error_of(failure), f"read {self}") from failure
-        if messages:
-            self._heard = time.monotonic()
+        errors = [error for message in messages if (error := message.error()) is not None]
+        passing = [error for error in errors if error.code() != KafkaError._PARTITION_EOF and passes(error)]
+        if passing:
+            self._said = f", but {passing[-1].str()}"
+        if len(passing) < len(messages):
+            self._heard, self._said = time.monotonic(), ""
         elif time.monotonic() - self._heard > SILENCE_S:
             raise Unreachable(
-                f"read {self}: nothing came in {SILENCE_S:g} s",
+                f"read {self}: nothing came in {SILENCE_S:g} s{self._said}",
                 hint="do the brokers answer? where the log ends before the range, it was truncated after the plan",
             )
         # Records first: the end of the log, which often comes in the same list, moves the position past them.

@@ -35,10 +35,13 @@ def accept_gap(
     head = commit.read_head(store, pid)
     if head is None:
         raise UsageError(f"{pid} has no ledger below {store.url}: there is nothing to accept")
-    if until <= head.state.committed:
+    # at C itself: the log was truncated below it, and has grown again
+    same = until == head.state.committed and even_readable and ledger.forgets_leader(head.state, until)
+    if until <= head.state.committed and not same:
         raise UsageError(f"{pid}: nothing is lost below {until}, reading goes on at {head.state.committed}")
     _check_log(topics, pid, head.state.committed, until, even_readable=even_readable)
-    note = f"offsets {head.state.committed} to {until - 1} were lost and accepted as lost: {reason}"
+    lost = f"offsets {head.state.committed} to {until - 1} were lost and accepted as lost"
+    note = f"{f'a log that changed below {until} was accepted' if same else lost}: {reason}"
     entry = ledger.lose(head, until=until, owner=owner.name, at=owner.clock(), config=owner.config, note=note)
     commit.publish(store, head.entry)
     return commit.append(store, entry)

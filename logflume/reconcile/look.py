@@ -22,9 +22,9 @@ class Counted(Store):
         self.url, self.root, self.can_concat = store.url, store.root, store.can_concat
         self.calls: Counter[str] = Counter()
 
-    def upload(self, local: Path, tmp: str) -> int:
+    def upload(self, local: Path, tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:
         self.calls["write"] += 1
-        return self._store.upload(local, tmp)
+        return self._store.upload(local, tmp, progress=progress)
 
     def write(self, tmp: str, data: bytes) -> None:
         self.calls["write"] += 1

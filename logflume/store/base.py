@@ -52,9 +52,10 @@ class Store(Protocol):
     #: whether ``concat`` is to be had (WebHDFS address known, not ``file://``)
     can_concat: bool
 
-    def upload(self, local: Path, tmp: str) -> int:
+    def upload(self, local: Path, tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:
         """Copy the local file to the new path ``tmp``, durable when it returns; parents are made.
 
+        ``progress`` is called now and then while it goes on: a file may be gigabytes, and the line slow.
         The length on the server is compared with the local one, and returned.
         Raises ShortFile if they differ, Exists if ``tmp`` is taken, Refused, Unreachable, StoreError
         (also when the local file cannot be read).

@@ -97,12 +97,12 @@ class HadoopStore(Store):
     def _make_dirs(self, directory: str) -> None:
         """Make a directory and its parents; well where it is there."""
 
-    def upload(self, local: Path, tmp: str) -> int:
+    def upload(self, local: Path, tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:
         try:
             length = local.stat().st_size
         except OSError as error:
             raise StoreError(f"upload {local}: {error.strerror}") from error
-        self._create(tmp, _chunks_of_local(local))
+        self._create(tmp, _chunks_of_local(local, progress))
         self._verify(tmp, length)
         return length
 
@@ -163,11 +163,12 @@ class HadoopStore(Store):
             raise ShortFile(f"{path} has {found} bytes instead of {length}")
 
 
-def _chunks_of_local(local: Path) -> Iterator[bytes]:
+def _chunks_of_local(local: Path, progress: Callable[[], None]) -> Iterator[bytes]:
     """A file of the spool in chunks; its errors must not pass for those of the network."""
     try:
         with local.open("rb") as source:
             while chunk := source.read(CHUNK_BYTES):
+                progress()
                 yield chunk
     except OSError as error:
         raise StoreError(f"upload {local}: {error.strerror}") from error

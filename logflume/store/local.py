@@ -36,7 +36,7 @@ class LocalStore(Store):
         self.root = root
         self.url = f"file://{root}"
 
-    def upload(self, local: Path, tmp: str) -> int:
+    def upload(self, local: Path, tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:
         try:
             source = local.open("rb")
         except OSError as error:  # not Missing, which would be said of the store
@@ -45,7 +45,9 @@ class LocalStore(Store):
             expected = os.fstat(source.fileno()).st_size
             with _new_file(tmp, expected) as target:
                 # a copy, not a hard link: the spool may be truncated or reused without touching the output
-                shutil.copyfileobj(source, target, 1 << 20)
+                while chunk := source.read(1 << 20):
+                    target.write(chunk)
+                    progress()
         return expected
 
     def write(self, tmp: str, data: bytes) -> None:

@@ -161,6 +161,26 @@ def test_a_gap_is_what_the_log_says(accept: tuple[Tree, Callable[..., Result], i
     assert "Kafka still has 2 of the offsets" in call(start + 9, *REASON).stderr
 
 
+def test_a_log_that_has_changed_below_c_is_accepted_at_c(
+    accept: tuple[Tree, Callable[..., Result], int, int],
+) -> None:
+    """K9: all offsets are there, and the broker refuses to read on at C with the epoch that the ledger has."""
+    tree, call, start, _ = accept
+    ingest = tree.ingests[1]
+    assert call(start, *REASON).exit_code == 0
+    assert "nothing is lost" in call(start, *REASON, "--even-readable").stderr
+    ingest.go_on()
+    ingest.feed([ingest.now])
+    at = ingest.decide(everything=True).state.committed
+    assert (at, ingest.head.state.leader_epoch) == (start + 1, 0)
+    assert "nothing is lost" in call(at, *REASON).stderr
+    done = call(at, *REASON, "--even-readable")
+    assert done.exit_code == 0, done.output
+    ingest.go_on()
+    assert (ingest.head.state.committed, ingest.head.state.leader_epoch) == (at, -1)
+    assert f"a log that changed below {at} was accepted" in ingest.head.entry.note
+
+
 def test_without_kafka_no_gap_is_accepted(invoke: Invoke, tree: Tree, path: str) -> None:
     before = tree.snapshot()
     done = invoke("reconcile", "-c", path, "--accept-gap", "app/1:1000", *REASON)

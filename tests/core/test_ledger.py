@@ -301,6 +301,26 @@ def test_hours_that_were_open_at_the_loss_are_never_called_complete() -> None:
     assert blind.covers(99 * HOUR), "until a record says from when on"
 
 
+def test_a_log_that_is_not_that_of_c_is_accepted_at_c_once() -> None:
+    """K9: nothing is lost, and yet the broker refuses to read on at C with the epoch of its leader."""
+    before = Head(replace(BEFORE.entry, state=replace(BEFORE.state, leader_epoch=5, decided=OffsetSet())), "the hash")
+    entry = ledger.lose(before, until=10, owner="op", at=3, config="c", note="an unclean election")
+    ledger.check_follows(before, entry)
+    assert (entry.state.committed, entry.state.leader_epoch, entry.gaps) == (10, -1, OffsetSet())
+    assert entry.state.blind[-1].covers(2 * HOUR)
+    with pytest.raises(LedgerError, match="reading goes on at 10"):
+        ledger.lose(Head(entry, "another"), until=10, owner="op", at=3, config="c", note="twice")
+
+
+@pytest.mark.parametrize(("until", "epoch"), [(23, 5), (24, 5), (25, -1), (1000, -1)])
+def test_a_changed_log_is_accepted_only_above_all_that_was_decided(until: int, epoch: int) -> None:
+    before = Head(replace(BEFORE.entry, state=replace(BEFORE.state, leader_epoch=5)), "the hash")
+    entry = ledger.lose(before, until=until, owner="op", at=3, config="c", note="an unclean election")
+    assert entry.state.leader_epoch == epoch
+    with pytest.raises(LedgerError, match="reading goes on at 10"):
+        ledger.lose(before, until=10, owner="op", at=3, config="c", note="offsets 20 to 24 were decided")
+
+
 @pytest.mark.parametrize("until", [0, 9, 10])
 def test_nothing_is_lost_below_c(until: int) -> None:
     with pytest.raises(LedgerError, match="reading goes on at 10"):

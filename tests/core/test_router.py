@@ -412,6 +412,21 @@ def test_a_replay_with_a_shorter_lateness_closes_no_hour_below_an_offset_that_wa
     assert held(again) == {("hour", 2_100): [0, 2, 6, 7], ("hour", 2_000): [5], ("late", 2_000): [8]}
 
 
+def test_c_behind_what_is_not_delivered_is_of_no_known_leader() -> None:
+    """A transaction's marker may be of a later one: asked with the epoch of the record before, the broker says that
+    it ended below C, as of a truncated log.
+    """
+    it = fresh()
+    it.route(replace(rows([0, 1], [2_050, 2_060]), leader_epoch=5), now=NOW, mono=0.0)
+    assert cut(it, everything=True).state.leader_epoch == 5
+    it.caught_up(4)
+    state = cut(it, everything=True).state
+    assert (state.committed, state.leader_epoch) == (4, -1)
+    again = fresh(RULES, state)
+    again.route(replace(rows([4], [2_070]), leader_epoch=6), now=NOW, mono=0.0)
+    assert cut(again, everything=True).state.leader_epoch == 6
+
+
 def test_a_decided_record_moves_the_watermark_again_on_replay() -> None:
     it = fresh()
     feed(it, 2_000)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from logflume.core.partition import Phase
 from logflume.daemon import finisher
 from logflume.daemon.calls import Calls
 from logflume.daemon.finisher import Finisher
@@ -50,3 +51,19 @@ def test_an_hour_that_cannot_be_finished_holds_no_other_back(
             it.tick({TOPIC: owned})
             calls.settle(0.1)
         assert it.held() == {}
+
+
+def test_closed_hours_are_finished_although_the_lowest_partition_is_stopped(tmp_path: Path, calls: Calls) -> None:
+    """Its lost offsets wait for a person, and what it closed before them does not."""
+    tree = Tree(tmp_path).fill(3, finish=False)
+    stopped = SimpleNamespace(phase=Phase.STOPPED, router=None, head=None)
+    reading = SimpleNamespace(phase=Phase.READING, router=True, head=tree.ingests[1].head)
+    owned: Any = {TOPIC: {0: stopped, 1: reading}}
+    with ThreadPoolExecutor(2) as pool:
+        it = Finisher(tree.store, calls, pool)
+        it.decided(tree.ingests[1].head, tree.topic)
+        deadline = time.monotonic() + 30
+        while len(it.finished) < 3 and time.monotonic() < deadline:
+            it.tick(owned)
+            calls.settle(0.1)
+    assert [tree.marker(n).exists() for n in range(3)] == [True] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -100,6 +101,28 @@ def test_each_entry_that_is_read_is_told(tmp_path: Path) -> None:
         TopicFollower(tree.store, TOPIC, TOPIC_ID, tree.topic, pool).refresh(lambda: told.append(None))
     first = min(min(one.head.entry.state.unfinished.values()) for one in tree.ingests)
     assert len(told) == sum(one.head.entry.seq - first for one in tree.ingests) > 8
+
+
+def test_thousands_of_empty_hours_are_not_looked_through_for_a_few(tmp_path: Path) -> None:
+    """The first record was of the year 2000: each look took its time for 227,000 hours of each partition."""
+    tree = Tree(tmp_path)
+    hours = 227_000
+    first = FIRST_HOUR - hours * HOUR_MS
+    for ingest in tree.ingests:
+        ingest.feed([first, FIRST_HOUR, FIRST_HOUR + 2 * HOUR_MS])
+        ingest.decide(everything=True)
+    with ThreadPoolExecutor(2) as pool:
+        follower = TopicFollower(tree.store, TOPIC, TOPIC_ID, tree.topic, pool)
+        follower.refresh()
+        begun = time.process_time()
+        assert [plan.hour for plan in follower.due(4)] == [first, FIRST_HOUR, first + HOUR_MS, first + 2 * HOUR_MS]
+        follower.finished(first)
+        follower.finished(first + HOUR_MS)
+        for _ in range(98):
+            follower.due(4)
+        assert [plan.hour for plan in follower.due(3)] == [FIRST_HOUR, first + 2 * HOUR_MS, first + 3 * HOUR_MS]
+    # 10 s before
+    assert time.process_time() - begun < 1.0
 
 
 def test_a_topic_without_records_keeps_its_entries_short(tmp_path: Path) -> None:

@@ -58,6 +58,10 @@ def test_a_log_that_was_cut_and_grew_again_is_called_truncated(lone: KafkaCluste
         assert "truncation" in error.text
         assert reader.records == {(topic, 1): list(range(8, 15))}
         assert reader.batches[-1].leader_epoch > 0
+        reader.source.stop(topic, 0)
+        reader.source.start(topic, 0, 12)  # as after `reconcile --accept-gap`
+        reader.until(lambda: (topic, 0) in reader.ends)
+        assert reader.records[topic, 0] == [12, 13, 14]
     with Reader(lone.bootstrap, [topic], options=CLASSIC, starts=0) as reader:
         reader.until(lambda: len(reader.ends) == 2)
         # in one request to the broker, and yet no batch is of both leaders

@@ -5,6 +5,7 @@ what to answer; a real broker cannot. What the client does with an answer is lib
 from __future__ import annotations
 
 import ctypes
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError
 
-from logflume.errors import Refused
+from logflume.errors import Refused, Unreachable
+from logflume.kafka import consumer, ranges
 from logflume.kafka.events import PartitionError
 from logflume.kafka.ranges import RangeReader
 from logflume.kafka.static import StaticMember
@@ -102,6 +104,48 @@ def test_an_error_of_a_damaged_log_does_not_pass(broker: TellableBroker, kind: s
         reader.until(lambda: reader.of(PartitionError))
         errors = [event for event in reader.events if isinstance(event, PartitionError)]
     assert {(error.code, error.passes) for error in errors} == {("INVALID_MSG", False)}
+
+
+def test_an_error_that_does_not_pass_after_all_is_told(broker: TellableBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "PASSING_S", 1.0)
+    monkeypatch.setattr(ranges, "SILENCE_S", 1.0)
+    fill(broker.bootstrap, "topic", [50])
+    broker.answer_fetches(*[KafkaError.UNKNOWN] * 100)
+    with Reader(broker.bootstrap, [], static=StaticMember(["topic"], 0, 1), starts=0) as reader:
+        reader.until(lambda: any(isinstance(one, PartitionError) and not one.passes for one in reader.events))
+    assert reader.records == {}
+    # of an idle partition nothing comes between two errors that pass, hours apart
+    monkeypatch.setattr(consumer, "PAUSE_S", 0.0)
+    with Reader(broker.bootstrap, [], static=StaticMember(["topic"], 0, 1), starts=0) as reader:
+        reader.run(3)
+        errors = [one for one in reader.events if isinstance(one, PartitionError)]
+    assert errors
+    assert all(one.passes for one in errors)
+    with pytest.raises(Unreachable, match=r"nothing came in 1 s, but .*[Uu]nknown"):
+        read_range(broker)
+
+
+@pytest.mark.parametrize("kind", ["auto", "python"])
+def test_rights_that_are_missing_are_told_after_each_start(broker: TellableBroker, kind: str) -> None:
+    """librdkafka says it once, and a stopped partition is started again each half minute."""
+    fill(broker.bootstrap, "topic", [50])
+    denied = ("topic", 0), "TOPIC_AUTHORIZATION_FAILED", False
+
+    def told(reader: Reader) -> int:
+        errors = [((e.topic, e.partition), e.code, e.passes) for e in reader.events if isinstance(e, PartitionError)]
+        return errors.count(denied)
+
+    def more(reader: Reader, before: int) -> bool:
+        return told(reader) > before
+
+    broker.answer_fetches(*[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 100)
+    with Reader(broker.bootstrap, [], static=StaticMember(["topic"], 0, 1), kind=kind) as reader:
+        reader.until(lambda: reader.owned)
+        for _ in range(3):
+            reader.source.start("topic", 0, 0)
+            before = told(reader)
+            reader.until(functools.partial(more, reader, before))
+            reader.source.stop("topic", 0)
 
 
 def test_a_range_is_read_to_its_end_through_errors_that_pass_and_not_through_others(broker: TellableBroker) -> None:

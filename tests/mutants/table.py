@@ -108,9 +108,10 @@ PROTOCOL = [
         "a failed upload believed",
         "only a verified upload is decided",
         "commit.py",
-        '    length = store.upload(file.path, f"{store.root}/{tmp}")\n',
+        '    length = store.upload(file.path, f"{store.root}/{tmp}", progress=progress)\n',
         "    length = file.size\n    try:\n"
-        '        store.upload(file.path, f"{store.root}/{tmp}")\n    except Unreachable:\n        pass\n',
+        '        store.upload(file.path, f"{store.root}/{tmp}", progress=progress)\n'
+        "    except Unreachable:\n        pass\n",
         f"{CRASH} fail upload",
     ),
     Mutant(

@@ -98,6 +98,12 @@ class Ingest:
         else:
             into += [quarantine_line(batch, i, why) for i, why in zip(picks, keep.reasons, strict=True)]
 
+    def go_on(self) -> None:
+        """Read the newest entry, which may be an operator's, and go on from there."""
+        self.head = commit.read_head(self._store, self.pid) or self.head
+        self.router = Router(rules_of(self.config), self.head.state)
+        self._offset = self.head.state.committed
+
     def idle(self, now: int) -> None:
         self.now = now
         self.router.close_idle(now)

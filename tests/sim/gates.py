@@ -68,12 +68,12 @@ class GatedStore(Store):
         answer: Answer = self._gate(effect, do)  # type: ignore[assignment]  # one gate serves all types
         return answer
 
-    def upload(self, local: Path, tmp: str) -> int:
+    def upload(self, local: Path, tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:
         def tear() -> None:
             # an owner that lost the partition has removed it while its upload hung
             half(self._inner, tmp, local.read_bytes() if local.exists() else b"")
 
-        return self._do("upload", tmp, lambda: self._inner.upload(local, tmp), tear=tear)
+        return self._do("upload", tmp, lambda: self._inner.upload(local, tmp, progress=progress), tear=tear)
 
     def write(self, tmp: str, data: bytes) -> None:
         self._do("write", tmp, lambda: self._inner.write(tmp, data), tear=lambda: half(self._inner, tmp, data))

@@ -62,8 +62,10 @@ def test_written_bytes_are_read_back_and_parents_are_made(store: Store, data: by
 def test_an_uploaded_file_is_equal_and_the_local_one_stays(store: Store, tmp_path: Path, data: bytes) -> None:
     local = tmp_path / "part"
     local.write_bytes(data)
-    store.upload(local, f"{store.root}/tmp/part")
+    told: list[None] = []
+    store.upload(local, f"{store.root}/tmp/part", progress=lambda: told.append(None))
     assert store.read(f"{store.root}/tmp/part") == data
+    assert len(told) >= len(data) / hadoop.CHUNK_BYTES, "a slow line would pass for a call that hangs"
     assert local.read_bytes() == data
 
 

@@ -37,6 +37,8 @@ CALL_S = 10.0
 LOOK_S = 40.0
 #: topics of which records are read: a pattern may mean hundreds
 SAMPLED_TOPICS = 20
+#: by the store's clock: no look lasts as long, so a probe of this age was left by one that was killed
+PROBE_LEFT_MS = 120_000
 #: for the process that looks to start; LOOK_S later it answers in any case
 START_S = 20.0
 
@@ -249,9 +251,22 @@ def _probe(store: Store, config: Config, web: Store | None) -> None:
                     f"{config.output.namenode_http} does not see a file that was written to {store.url}",
                     hint="output.namenode_http must be the web address of the same name space as output.root",
                 )
+            _remove_left(store, (ledgers, directory), final)
         finally:
             store.delete(tmp)
             store.delete(final)
+
+
+def _remove_left(store: Store, directories: Iterable[str], own: str) -> None:
+    """A probe that was left harms no reader, by its name; but nobody else would remove it."""
+    status = store.stat(own)
+    if status is None:
+        return
+    for directory in directories:
+        for one in store.list(directory):
+            is_probe = not one.is_dir and one.name.startswith(("probe-", "_probe-"))
+            if is_probe and one.modified_ms < status.modified_ms - PROBE_LEFT_MS:
+                store.delete(one.path)
 
 
 # -- this host ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -58,6 +59,19 @@ def test_probing_leaves_nothing_behind(invoke: Invoke, tmp_path: Path) -> None:
     invoke("check", "-c", files.write(tmp_path))
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_what_a_killed_probe_has_left_is_removed_when_it_is_old(invoke: Invoke, tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    left = [root / name for name in ("_probe-1", "app/_probe-2", "_late/app/_probe-3", "_logflume/probe-4")]
+    mine = [root / "_probe-5", root / "app" / "_probe-6", root / "_logflume" / "probe-topic" / "x", root / "app" / "x"]
+    for path in left + mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("probe")
+    for path in (*left, mine[-1], mine[-2], mine[-2].parent):
+        os.utime(path, (0, 0))
+    assert invoke("check", "-c", files.write(tmp_path)).exit_code == 3  # no broker
+    assert sorted(path for path in root.rglob("*") if path.is_file()) == sorted(mine)
 
 
 @pytest.mark.slow

@@ -205,6 +205,17 @@ def test_uploads_that_no_decision_names_need_a_crash(output: Output) -> None:
         report.clean(crashed=False, pending=True)
 
 
+@pytest.mark.parametrize("top", [TOPIC, f"_late/{TOPIC}", f"_quarantine/{TOPIC}"])
+def test_the_probe_of_a_start_needs_a_crash_and_no_other_name_will_do(output: Output, top: str) -> None:
+    output.write(f"{top}/_probe-{'0a' * 16}", b"probe")
+    output.check().clean(crashed=True, pending=True)
+    with pytest.raises(AssertionError, match="tmp"):
+        output.check().clean(crashed=False, pending=True)
+    output.write(f"{top}/_probe-x", b"probe")
+    with pytest.raises(AssertionError, match="_probe-x"):
+        output.check().clean(crashed=True, pending=True)
+
+
 def test_a_decided_part_in_tmp_is_lost_to_readers(output: Output) -> None:
     output.move(output.open, f"_logflume/{TOPIC}/{ID}/p00000/tmp/1")
     assert output.check().lost

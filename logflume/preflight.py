@@ -7,13 +7,14 @@ is killed with it, and the process that goes on has loaded no client and has no 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ LOOK_S = 40.0
 SAMPLED_TOPICS = 20
 #: by the store's clock: no look lasts as long, so a probe of this age was left by one that was killed
 PROBE_LEFT_MS = 120_000
+_PROBE = re.compile("_?probe-[0-9a-f]{32}")
 #: for the process that looks to start; LOOK_S later it answers in any case
 START_S = 20.0
 
@@ -70,18 +72,19 @@ def exit_code(findings: Iterable[Finding]) -> int:
     return min((one.exit_code for one in findings if one.level is Level.ERROR), default=0)
 
 
-def check(config: Config, *, sample: bool) -> list[Finding]:
-    """Look at everything the configuration names; with ``sample``, at each topic's latest records too.
+def check(config: Config, *, start: bool) -> list[Finding]:
+    """Look at everything the configuration names: before a ``start``, or on a person's behalf, each topic's latest
+    records too.
 
     Bounded in time, and to be called from the main thread.
     """
-    return process.apart(LOOK_S + START_S, look, config, sample)
+    return process.apart(LOOK_S + START_S, look, config, start)
 
 
-def look(config: Config, sample: bool) -> list[Finding]:
+def look(config: Config, start: bool) -> list[Finding]:
     """What ``check`` does, in this process; threads of clients that hang are left behind."""
     looks = {
-        f"kafka {config.kafka.options['bootstrap.servers']}": lambda at: look_at_kafka(at, config, sample=sample),
+        f"kafka {config.kafka.options['bootstrap.servers']}": lambda at: look_at_kafka(at, config, start=start),
         f"output {config.output.root}": lambda at: look_at_output(at, config),
         f"spool {config.daemon.spool}": lambda at: look_at_spool(at, config),
     }
@@ -119,13 +122,13 @@ def look(config: Config, sample: bool) -> list[Finding]:
 # -- Kafka ----------------------------------------------------------------------------------------
 
 
-def look_at_kafka(where: str, config: Config, *, sample: bool) -> Iterator[Finding]:
+def look_at_kafka(where: str, config: Config, *, start: bool) -> Iterator[Finding]:
     from logflume.kafka import native  # noqa: PLC0415  # not loaded by the parent
     from logflume.kafka.topics import Topics  # noqa: PLC0415
 
     try:
-        absent = native.MISSING and f"; native is not there: {native.MISSING}"
-        yield Finding("daemon.reader", Level.OK, native.choose(config.daemon.reader) + absent)
+        why_not = native.MISSING and f"; native is not there: {native.MISSING}"
+        yield Finding("daemon.reader", Level.OK, native.choose(config.daemon.reader) + why_not)
     except LogflumeError as error:
         yield failed("daemon.reader", error)
     topics = Topics(config.kafka.options, timeout_s=CALL_S)
@@ -135,12 +138,15 @@ def look_at_kafka(where: str, config: Config, *, sample: bool) -> Iterator[Findi
         yield failed(where, error)
         return
     yield Finding(where, Level.OK, f"answers, {len(known)} topics")
-    samples = SAMPLED_TOPICS if sample else 0
-    for topic in config.topics:
-        names = [name for name in known if config.topic_for(name) is topic]
+    samples = 0 if start else SAMPLED_TOPICS
+    there = [(topic, [name for name in known if config.topic_for(name) is topic]) for topic in config.topics]
+    for topic, names in there:
         if topic.name is not None and not names:
             missing = Refused("does not exist", hint="create it, or correct the name in the configuration")
-            yield failed(f"topic {topic.name}", missing)
+            absent = failed(f"topic {topic.name}", missing)
+            # somebody deleted one topic: a restart that fails for ever would stop all others
+            others = start and any(names for _, names in there)
+            yield replace(absent, level=Level.WARNING, exit_code=0) if others else absent
         elif not names:
             hint = "records are read as soon as one is created; is the pattern what you mean?"
             yield Finding(f"pattern {topic.pattern}", Level.WARNING, "matches no topic yet", hint)
@@ -264,7 +270,7 @@ def _remove_left(store: Store, directories: Iterable[str], own: str) -> None:
         return
     for directory in directories:
         for one in store.list(directory):
-            is_probe = not one.is_dir and one.name.startswith(("probe-", "_probe-"))
+            is_probe = not one.is_dir and _PROBE.fullmatch(one.name)
             if is_probe and one.modified_ms < status.modified_ms - PROBE_LEFT_MS:
                 store.delete(one.path)
 

@@ -21,8 +21,9 @@ SIZE_UNITS_BYTES = {
     "GiB": 1 << 30,
 }
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-# what is safe in a path on HDFS and in its URL alike: no colon (HDFS), no % ? # (URL), no blank
-_PATH_SEGMENT = re.compile(r"[\w.=+@,~-]+")
+# what is safe in a path on HDFS and in its URL alike: no colon (HDFS), no % ? # (URL), no comma (it separates the
+# sources of a concat over WebHDFS), no blank
+_PATH_SEGMENT = re.compile(r"[\w.=+@~-]+")
 _HOST_PORT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 
 
@@ -105,7 +106,7 @@ def normal_root(text: str) -> str:
         raise ValueError(wanted)
     for segment in segments:
         if segment in (".", "..") or not _PATH_SEGMENT.fullmatch(segment):
-            raise ValueError(f"{wanted}, of letters, digits and _ . = + @ , ~ - (not {segment!r})")
+            raise ValueError(f"{wanted}, of letters, digits and _ . = + @ ~ - (not {segment!r})")
     return f"{url.scheme}://{url.netloc}/{'/'.join(segments)}"
 
 

@@ -180,9 +180,11 @@ def test_secrets_are_printed_nowhere() -> None:
 
     table["kafka"] |= {"sasl.pasword": "hunter2", "ssl.key.password": ["hunter2"]}
     table["output"]["options"]["ssl.client.password"] = ["hunter2"]
+    table["output"]["root"] = "hdfs://joe:hunter2@127.0.0.1:8020/logs"
+    table["output"]["namenode_http"] = "http://joe:hunter2@127.0.0.1:9870"
     with pytest.raises(ConfigError) as caught:
         config.parse(table)
-    assert len(caught.value.problems) == 3
+    assert len(caught.value.problems) == 5
     assert "hunter2" not in f"{caught.value!r} {caught.value} {caught.value.problems}"
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
@@ -250,6 +252,24 @@ def test_settings_that_contradict_or_make_no_sense_are_refused(keys: dict[str, A
     found = problems(with_("topic", **keys))
     assert len(found) == 1
     assert found[0].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "odd"),
+    [
+        (r"app-\d+", r"\\d"), (r"app\Z", r"\\Z"), ("(?:a|b)", "(?"), ("(?i)app", "(?"), ("a.*?", "*?"), ("a{,3}", "{,"),
+        ("[[:alpha:]]", "[:"), (r"[a\-z]", r"[a\\"), (r"x[^]\w]", r"[^]\\"),
+    ],
+)  # fmt: skip
+def test_a_pattern_that_others_read_otherwise_is_refused(pattern: str, odd: str) -> None:
+    """glibc's regcomp, of classic groups, takes \\d for a d: the topics were checked, and never read."""
+    (problem,) = problems(BASE | {"topic": [{"pattern": pattern, "timestamp": "create"}]})
+    assert f"means something else to Kafka's client than to others: '{odd}'" in problem
+
+
+@pytest.mark.parametrize("pattern", [r"app-[0-9]+", r"a\.b", "(a|b)-.*", "[a-z]{2,3}", "^x.?$", "[]x]", "[^a-]+"])
+def test_a_pattern_that_all_read_alike_is_taken(pattern: str) -> None:
+    assert config.parse(BASE | {"topic": [{"pattern": pattern, "timestamp": "create"}]}).topics[0].pattern == pattern
 
 
 @pytest.mark.parametrize("window", ["5m", "10m", "15m", "30m", "60m", "1h", "2h", "8h", "12h", "24h", "1d"])

@@ -19,7 +19,7 @@ from logflume.cli.options import config_option, json_option
 from logflume.commit import Owner
 from logflume.config import Config
 from logflume.core import layout
-from logflume.errors import Fenced, LogflumeError, Unreachable, UsageError
+from logflume.errors import Fenced, LogflumeError, Repaired, Unreachable, UsageError
 from logflume.kafka.topics import Topics
 from logflume.model import PartitionId
 from logflume.reconcile import report as reports
@@ -170,9 +170,9 @@ def command(
         jobs.interruptible(),
     ):
         report = _logged(run)
+        click.echo(reports.as_json(report) if as_json else reports.as_text(report))
         if prometheus is not None:
             _write_metrics(report, Path(prometheus))
-    click.echo(reports.as_json(report) if as_json else reports.as_text(report))
     ctx.exit(report.exit_code)
 
 
@@ -200,7 +200,10 @@ def _write_metrics(report: Report, path: Path) -> None:
     try:
         reports.write_metrics(report, path)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
+        wrong = f"cannot write {path}: {(error.strerror or str(error)).lower()}"
+        if report.exit_code in (0, Repaired.exit_code):
+            raise UsageError(wrong) from None
+        click.echo(f"error: {wrong}", err=True)  # what was found is graver
 
 
 def _give_up_after(deadline_ms: int) -> None:

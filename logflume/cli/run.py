@@ -15,8 +15,10 @@ def command(ctx: click.Context, path: str) -> None:
     """Move records into hourly files until stopped.
 
     First everything is looked at that 'logflume check' looks at, but for the records; nothing starts
-    where that finds an error. SIGTERM or Ctrl-C stops within 'stop_deadline', a second one at once;
-    nothing is lost either way. Logs go to standard error.
+    where that finds an error. One topic of several that does not exist is a warning.
+
+    SIGTERM or Ctrl-C stops within 'stop_deadline', a second one at once; nothing is lost either
+    way. Logs go to standard error.
 
     \b
     Examples:
@@ -28,7 +30,7 @@ def command(ctx: click.Context, path: str) -> None:
 
     settings = config.load(path)
     log.configure(settings.daemon.log_level, settings.daemon.log_format)
-    findings = preflight.check(settings, sample=False)
+    findings = preflight.check(settings, start=True)
     for one in findings:
         if one.level is not preflight.Level.OK:
             click.echo(f"{one.level}: {one.where}: {one.text}", err=True)

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, ErrorDetails, PydanticUndefined, core_schema
 
 from logflume import units
-from logflume.masks import is_secret
+from logflume.masks import MASK, is_secret
 
 
 class Table(BaseModel):
@@ -166,8 +166,9 @@ def unknown(name: str, known: Iterable[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as in the file, shortened."""
+    """A value as in the file, shortened, without the password of a URL."""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | int | float) else str(value)
+    text = re.sub(r"//[^/@]*@", f"//{MASK}@", text)
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 

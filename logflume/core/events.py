@@ -62,11 +62,13 @@ class CaughtUp:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time passes. ``may_idle`` is False while paused, lagging or erroring (K15)."""
+    """Time passes. ``full``: the spool is, so nothing is read. Then nobody is idle (K15), and what is held is decided:
+    were none of it due, reading would stand still until ``roll_every``.
+    """
 
     now: int
     mono: float
-    may_idle: bool = True
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,9 @@ class Partition:
     def _tick(self, event: Tick) -> list[Action]:
         if self.reads.due(event.mono):
             return self._decide(event.mono)
-        if event.may_idle and self._is_idle(event) and not self._confirming:
+        if event.full:
+            return self._decide(event.mono, everything=True) if self.reads.open else []
+        if self._is_idle(event) and not self._confirming:
             self._confirming = True
             return [ConfirmEnd()]
         return []

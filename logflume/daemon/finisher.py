@@ -153,7 +153,8 @@ class Finisher:
         return FinishedHour(
             topic=plan.topic,
             hour=plan.hour,
-            seconds=time.time() - closed / 1000,
+            # -1 is for those that were marked before, and another host's clock may be ahead
+            seconds=max(0.0, time.time() - closed / 1000),
             complete=not done.incomplete,
             files=len(done.files),
             records=sum(part.count for file in done.files for part in file.parts),

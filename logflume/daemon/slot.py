@@ -161,9 +161,9 @@ class Slot:
         self.end = position
         self.handle(CaughtUp(position, time.monotonic()))
 
-    def tick(self, *, may_idle: bool) -> None:
+    def tick(self, *, full: bool) -> None:
         mono = time.monotonic()
-        self.handle(Tick(now_ms(), mono, may_idle))
+        self.handle(Tick(now_ms(), mono, full))
         if mono >= self._next_trim and self.machine.router is not None and self.machine.head is not None:
             self._next_trim = mono + TRIM_EVERY_S
             self._trim(self.machine.head)

@@ -291,7 +291,7 @@ class Worker:
         for slot in self._slots.values():
             if slot.machine.router is not None:
                 slot.machine.router.know_finished(self._finisher.finished_until(slot.topic))
-            slot.tick(may_idle=not self._paused)
+            slot.tick(full=self._paused)
         owned: dict[str, dict[int, Partition]] = {}
         for (topic, partition), slot in self._slots.items():
             owned.setdefault(topic, {})[partition] = slot.machine

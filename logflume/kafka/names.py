@@ -12,9 +12,9 @@ INTERNAL = ("__consumer_offsets", "__transaction_state", "__share_group_state")
 class Wanted:
     """The topics that a list of names and patterns means, as Python's ``re.match`` sees it.
 
-    A group's patterns are matched elsewhere, in dialects that agree on ordinary ones: by librdkafka (the
-    C library's regcomp, from the start) in classic groups, by the broker (RE2, the whole name) with
-    KIP-848. So a pattern should spell out its end, as in "^app-.*".
+    A group's patterns are matched elsewhere, in other dialects: by librdkafka (the C library's regcomp, from the start)
+    in classic groups, by the broker (RE2, the whole name) with KIP-848. So a pattern should spell out its end, as in
+    "^app-.*", and the configuration refuses what they do not have in common.
     """
 
     def __init__(self, topics: Sequence[str]) -> None:

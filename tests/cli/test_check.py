@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from logflume.kafka.embedded import Outgoing, produce
+from logflume.config import load
+from logflume.kafka.embedded import EmbeddedBroker, Outgoing, produce
+from logflume.preflight import Level, exit_code, look_at_kafka
 from tests.cli import files
 from tests.cli.conftest import Invoke, Program
 from tests.conftest import TopicFactory
@@ -63,15 +65,34 @@ def test_probing_leaves_nothing_behind(invoke: Invoke, tmp_path: Path) -> None:
 
 def test_what_a_killed_probe_has_left_is_removed_when_it_is_old(invoke: Invoke, tmp_path: Path) -> None:
     root = tmp_path / "out"
-    left = [root / name for name in ("_probe-1", "app/_probe-2", "_late/app/_probe-3", "_logflume/probe-4")]
-    mine = [root / "_probe-5", root / "app" / "_probe-6", root / "_logflume" / "probe-topic" / "x", root / "app" / "x"]
+    hexes = [f"{n:032x}" for n in range(6)]
+    tops = ("_probe", "app/_probe", "_late/app/_probe", "_logflume/probe")
+    left = [root / f"{top}-{number}" for top, number in zip(tops, hexes, strict=False)]
+    mine = [
+        root / f"_probe-{hexes[4]}",
+        root / "probe-results-2026.csv",
+        root / "_logflume" / f"probe-{hexes[5]}" / "x",
+        root / "app" / "_probe-x",
+    ]
     for path in left + mine:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("probe")
-    for path in (*left, mine[-1], mine[-2], mine[-2].parent):
+    for path in (*left, *mine[1:], mine[2].parent):
         os.utime(path, (0, 0))
     assert invoke("check", "-c", files.write(tmp_path)).exit_code == 3  # no broker
     assert sorted(path for path in root.rglob("*") if path.is_file()) == sorted(mine)
+
+
+def test_one_topic_that_is_gone_stops_no_start_of_the_others(tmp_path: Path) -> None:
+    topics = "".join(f'[[topic]]\nname = "{name}"\ntimestamp = "create"\n' for name in ("gone", "app"))
+    with EmbeddedBroker() as broker:
+        settings = load(files.write(tmp_path, bootstrap=broker.bootstrap, topics=topics))
+        nothing = list(look_at_kafka("kafka", settings, start=True))
+        produce(broker.bootstrap, "app", [Outgoing(0, b"{}")])
+        person, start = (list(look_at_kafka("kafka", settings, start=start)) for start in (False, True))
+    levels = [{one.where: one.level for one in found}.get("topic gone") for found in (nothing, person, start)]
+    assert levels == [Level.ERROR, Level.ERROR, Level.WARNING]
+    assert [exit_code(found) for found in (nothing, person, start)] == [4, 4, 0]
 
 
 @pytest.mark.slow

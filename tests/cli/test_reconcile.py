@@ -77,6 +77,12 @@ def test_metrics_are_whole_and_readable_by_the_exporter(invoke: Invoke, tree: Tr
     assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
     done = invoke("reconcile", "-c", path, "--prometheus", str(tmp_path / "no" / "such"), *NOW)
     assert (done.exit_code, "cannot write" in done.stderr) == (2, True)
+    assert "clean" in done.stdout
+    # what was found is graver, and was swallowed
+    tree.finished(1).unlink()
+    done = invoke("reconcile", "-c", path, "--full", "--prometheus", str(tmp_path / "no" / "such"), *NOW)
+    assert (done.exit_code, "cannot write" in done.stderr) == (9, True)
+    assert "file_missing" in done.stdout
 
 
 def test_every_finding_has_a_meaning_and_a_mender() -> None:

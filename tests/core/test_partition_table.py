@@ -297,13 +297,28 @@ def test_an_idle_partition_with_no_records_at_all_closes_too() -> None:
 @pytest.mark.parametrize(
     ("event", "why"),
     [
-        (Tick(QUIET, MONO + GRACE, may_idle=False), "paused, lagging or erroring (K15)"),
         (Tick(QUIET, MONO + GRACE - 1), "something came within the grace time"),
         (Tick(T0 + 660_000 - 1, MONO + GRACE), "by the clock the hour before may still get records"),
     ],
 )
 def test_an_idle_closing_waits(event: Tick, why: str) -> None:
     assert quiet().handle(event) == [], why
+
+
+def test_nobody_is_idle_while_the_spool_is_full() -> None:
+    """K15: nothing is read."""
+    partition = quiet()
+    assert ConfirmEnd() not in partition.handle(Tick(QUIET, MONO + GRACE, full=True))
+
+
+def test_what_is_held_is_decided_when_the_spool_is_full() -> None:
+    """With nothing due it stayed full until ``roll_every``, and nothing was read."""
+    partition = quiet()
+    partition.handle(Records(rows(1, T0 + 2), QUIET, MONO))
+    assert partition.handle(Tick(QUIET, MONO)) == []
+    (decision,) = partition.handle(Tick(QUIET, MONO, full=True))
+    assert isinstance(decision, Decide)
+    assert decision.round.state.committed == 2
 
 
 @pytest.mark.parametrize("position", [None, 2, 0])

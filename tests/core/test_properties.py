@@ -128,10 +128,10 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(rules=RULES, judge=st.sampled_from(JUDGES))
     def begin(self, rules: Rules, judge: str) -> None:
-        self.topic = rules
+        self.topic = rules if self.clocks else replace(rules, idle_grace_ms=10**15)
         self.judge = judge if self.clocks else "kafka"
         if self.judge == "clock":
-            self.topic = replace(rules, future_against="clock", max_future_ms=600)
+            self.topic = replace(self.topic, future_against="clock", max_future_ms=600)
         self.log: list[Item] = []
         self.chain = Chain()
         self.latest = BASE
@@ -223,13 +223,17 @@ class Machine(RuleBasedStateMachine):
 
     # -- time -----------------------------------------------------------------------------------------
 
-    @rule(seconds=st.sampled_from([0.0, 0.4, 1.0, 3.0, 6.0]), jump=st.sampled_from([0, 0, 0, -500, 2000]))
-    def tick(self, seconds: float, jump: int) -> None:
+    @rule(
+        seconds=st.sampled_from([0.0, 0.4, 1.0, 3.0, 6.0]),
+        jump=st.sampled_from([0, 0, 0, -500, 2000]),
+        full=st.sampled_from([False, False, False, True]),
+    )
+    def tick(self, seconds: float, jump: int, full: bool = False) -> None:
         self.mono += seconds
         self.now += int(seconds * 1000) + jump * self.clocks
         self.clock = (min(self.now, self.clock[0]), max(self.now, self.clock[1]))
         if self.partition.phase is not Phase.GONE:
-            self.send(Tick(self.now, self.mono, may_idle=self.clocks))
+            self.send(Tick(self.now, self.mono, full))
 
     # -- the store --------------------------------------------------------------------------------------
 
@@ -434,7 +438,7 @@ def step(machine: Machine, rng: random.Random, calm: bool) -> None:
         case 2 if machine.reading:
             machine.reach_the_end()
         case 3:
-            machine.tick(rng.choice([0.0, 0.4, 1.0, 3.0, 6.0]), rng.choice([0, 0, 0, -500, 2000]))
+            machine.tick(rng.choice([0.0, 0.4, 1.0, 3.0, 6.0]), rng.choice([0, 0, 0, -500, 2000]), rng.random() < 0.1)
         case 4 if machine.partition.phase is Phase.CLAIMING:
             machine.claim(fails=rng.random() < 0.2)
         case 4 if machine.partition.phase is Phase.GONE:
@@ -452,7 +456,7 @@ def step(machine: Machine, rng: random.Random, calm: bool) -> None:
         case 9 if machine.reading and machine.clocks:
             machine.read(12, 3, 0)
             machine.reach_the_end()
-            machine.tick(3.0, rng.choice([0, 2000]))
+            machine.tick(3.0, rng.choice([0, 2000]), full=False)
 
 
 def distance(rng: random.Random, calm: bool) -> int:

@@ -667,6 +667,8 @@ def test_a_replay_under_another_setting_of_the_time_closes_nothing_by_what_was_d
     it.route(rows(range(3), [2_101_000, 2_050_000, 2_060_000], kafka=[2101, 2050, 2060]), now=NOW, mono=0.0)
     assert (it.frontier, it.repeats) == (2100, 2)
     assert held(it) == {("quarantine", 2100): [0]}
+    it.route(rows([3], [2_120]), now=NOW, mono=0.0)
+    assert (it.frontier, it.watermark) == (2100, 2_120)
 
 
 def test_a_decided_offset_that_a_later_leader_has_written_is_a_truncated_log() -> None:

@@ -1,4 +1,4 @@
-"""A stop in good order decides everything, and the next start reads nothing again."""
+"""What is held and not due: a stop in good order decides it, and so does a spool that is full."""
 
 from __future__ import annotations
 
@@ -6,11 +6,23 @@ import socket
 import time
 
 from tests.e2e.bench import Bench, past
-from tests.e2e.daemon import wait_until
+from tests.e2e.daemon import Daemon, wait_until
 from tests.e2e.generate import HOUR_MS, Shape, make
 from tests.e2e.oracle import Rules
 
 DEADLINE_S = 30.0
+
+
+def free_address() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def read(daemon: Daemon) -> dict[int, int]:
+    """Partition → position."""
+    found = daemon.status() or {"partitions": []}
+    return {one["partition"]: one["position"] for one in found["partitions"]}
 
 
 def sigterm_decides_what_is_held_and_a_restart_reads_nothing_again(bench: Bench) -> None:
@@ -19,18 +31,10 @@ def sigterm_decides_what_is_held_and_a_restart_reads_nothing_again(bench: Bench)
     # nothing closes and nothing rolls by itself: all is in the spool when the signal comes
     rules = Rules(lateness_ms=12 * HOUR_MS)
     case = bench.case(root, 6, rules, roll_every="1h", lateness="12h", idle_grace="1h")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    daemon = bench.daemon("stop", root, [case], http=address, stop_deadline=f"{DEADLINE_S:g}s").start()
+    daemon = bench.daemon("stop", root, [case], http=free_address(), stop_deadline=f"{DEADLINE_S:g}s").start()
     case.feed(make(Shape(base, 6, 2, 8_000, late=0))).wait()
     ends = case.log().ends
-
-    def read() -> dict[int, int]:
-        found = daemon.status() or {"partitions": []}
-        return {one["partition"]: one["position"] for one in found["partitions"]}
-
-    wait_until(lambda: read() == ends, 90, f"everything is read, up to {ends}", daemon)
+    wait_until(lambda: read(daemon) == ends, 90, f"everything is read, up to {ends}", daemon)
     assert not any(bench.committed(case.topic, case.topic, list(ends)).values())
     took_s = daemon.stop()
     assert took_s < DEADLINE_S, took_s
@@ -42,7 +46,7 @@ def sigterm_decides_what_is_held_and_a_restart_reads_nothing_again(bench: Bench)
     assert report.pending + report.late + sum(report.quarantined.values()) == report.acknowledged
 
     daemon.start()
-    wait_until(lambda: read() == ends, 90, "the restarted daemon is at the end", daemon)
+    wait_until(lambda: read(daemon) == ends, 90, "the restarted daemon is at the end", daemon)
     time.sleep(2.0)
     status = daemon.status()
     daemon.stop()
@@ -53,3 +57,19 @@ def sigterm_decides_what_is_held_and_a_restart_reads_nothing_again(bench: Bench)
     after = case.check(log)
     assert after.pieces == report.pieces
     after.clean(crashed=False, pending=True)
+
+
+def a_spool_full_of_parts_that_are_not_due_makes_room(bench: Bench) -> None:
+    """Nothing was read until ``roll_every``, with HDFS in good order."""
+    root, rules = bench.root(), Rules(lateness_ms=12 * HOUR_MS)
+    settings = {"roll_every": "1h", "lateness": "12h", "idle_grace": "1h", "compression": "none"}
+    case = bench.case(root, 6, rules, **settings)
+    sizes = {"spool_bytes": "4MiB", "buffer_bytes": "16MiB"}
+    daemon = bench.daemon("full", root, [case], http=free_address(), **sizes).start()
+    case.feed(make(Shape(past(4), 6, 2, 20_000, late=0, pad=3_000))).wait()
+    ends = case.log().ends
+    wait_until(lambda: read(daemon) == ends, 90, f"everything is read, up to {ends}", daemon)
+    daemon.stop()
+    daemon.no_surprise()
+    assert "spool is full" in daemon.logged()
+    case.check().clean(crashed=False, pending=True)

@@ -15,7 +15,10 @@ from tests.e2e.starts import (
     a_start_at_the_end_calls_no_hour_complete_that_it_cannot_know,
     an_open_transaction_holds_its_hours_open,
 )
-from tests.e2e.stopping import sigterm_decides_what_is_held_and_a_restart_reads_nothing_again
+from tests.e2e.stopping import (
+    a_spool_full_of_parts_that_are_not_due_makes_room,
+    sigterm_decides_what_is_held_and_a_restart_reads_nothing_again,
+)
 from tests.e2e.topics import (
     a_topic_that_is_created_again_is_never_mixed_with_the_old_one,
     lost_offsets_stop_their_partition_and_no_other,
@@ -29,6 +32,7 @@ Scenario = Callable[[Bench], None]
 SCENARIOS: tuple[Scenario, ...] = (
     idle_partitions_and_empty_hours_hold_nothing_up,
     sigterm_decides_what_is_held_and_a_restart_reads_nothing_again,
+    a_spool_full_of_parts_that_are_not_due_makes_room,
     partitions_added_to_a_live_topic_take_part_from_their_first_hour,
     a_topic_that_is_created_again_is_never_mixed_with_the_old_one,
     lost_offsets_stop_their_partition_and_no_other,

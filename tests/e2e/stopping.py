@@ -62,10 +62,9 @@ def sigterm_decides_what_is_held_and_a_restart_reads_nothing_again(bench: Bench)
 def a_spool_full_of_parts_that_are_not_due_makes_room(bench: Bench) -> None:
     """Nothing was read until ``roll_every``, with HDFS in good order."""
     root, rules = bench.root(), Rules(lateness_ms=12 * HOUR_MS)
-    settings = {"roll_every": "1h", "lateness": "12h", "idle_grace": "1h", "compression": "none"}
-    case = bench.case(root, 6, rules, **settings)
-    sizes = {"spool_bytes": "4MiB", "buffer_bytes": "16MiB"}
-    daemon = bench.daemon("full", root, [case], http=free_address(), **sizes).start()
+    case = bench.case(root, 6, rules, roll_every="1h", lateness="12h", idle_grace="1h", compression="none")
+    small = bench.daemon("full", root, [case], http=free_address(), spool_bytes="4MiB", buffer_bytes="16MiB")
+    daemon = small.start()
     case.feed(make(Shape(past(4), 6, 2, 20_000, late=0, pad=3_000))).wait()
     ends = case.log().ends
     wait_until(lambda: read(daemon) == ends, 90, f"everything is read, up to {ends}", daemon)

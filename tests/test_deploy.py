@@ -136,3 +136,12 @@ def test_the_alert_rules_ask_for_metrics_that_exist() -> None:
     asked = set(re.findall(r"\blogflume_\w+", (DEPLOY / "prometheus-rules.yml").read_text()))
     assert len(asked) >= 10
     assert asked <= exposed
+
+
+def test_each_alert_has_a_row_that_says_what_to_do() -> None:
+    alerts = re.findall(r"alert: Logflume(\w+)", (DEPLOY / "prometheus-rules.yml").read_text())
+    text = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    named = [
+        name for row in re.findall(r"^\| ([A-Z]\w+(?:, [A-Z]\w+)*) \|", text, re.MULTILINE) for name in row.split(", ")
+    ]
+    assert sorted(named) == sorted(alerts)

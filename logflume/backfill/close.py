@@ -37,11 +37,10 @@ ASK_END_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """The finished hours of a replay; ``marked_before`` were found done."""
+    """The finished hours of a replay."""
 
     complete: int = 0
     incomplete: int = 0
-    marked_before: int = 0
 
 
 def close_all(store: Store, job: Job, plan: Plan) -> None:
@@ -162,18 +161,15 @@ def closing_entry(head: Head, split: Split, until: int, *, owner: str, at: int) 
 
 def finish_all(store: Store, job: Job, plan: Plan, tell: Tell) -> Hours:
     """S7 for every hour of the replay."""
-    complete = incomplete = before = 0
+    complete = incomplete = 0
     with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(THREADS) as readers:
         follower = TopicFollower(store, plan.topic, plan.topic_id, job.settings, readers)
         follower.refresh(lambda: tell(0))
         while due := follower.due(HOURS_AT_ONCE):
-            for wanted, done in zip(
-                due, pool.map(lambda one: run.finish(store, one, progress=lambda _: tell(0)), due), strict=True
-            ):
+            done = pool.map(lambda one: run.finish(store, one, progress=lambda _: tell(0)), due)
+            for wanted, _ in zip(due, done, strict=True):
                 follower.finished(wanted.hour)
                 tell(0)
-                if done is None:
-                    before += 1
                 complete += not wanted.incomplete
                 incomplete += bool(wanted.incomplete)
-    return Hours(complete, incomplete, before)
+    return Hours(complete, incomplete)

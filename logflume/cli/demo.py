@@ -56,7 +56,7 @@ def command(directory: Path | None, keep: bool, seed: int, as_json: bool) -> Non
                 shown.show("")
                 shown.show(screen.report(result))
         except KeyboardInterrupt:
-            shown.show("interrupted: the broker and the daemon are stopped")
+            click.echo("interrupted: the broker and the daemon are stopped", err=True)
             raise
         finally:
             shown.flush()

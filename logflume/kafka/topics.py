@@ -33,7 +33,6 @@ _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 MOCK_CLUSTER = "mockCluster"
 MOCK_TOPIC_ID = "mock"
 
-_URL_SAFE = str.maketrans("+/", "-_")
 
 _NO_LATER = -1  # the answer to a look-up by time that finds no record
 

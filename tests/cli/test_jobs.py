@@ -12,6 +12,7 @@ import random
 import re
 import shutil
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ FIELD = f'[[topic]]\nname = "{TOPIC}"\ntimestamp = {{ field = "ts", unit = "ms" 
 
 @dataclass(frozen=True)
 class Job:
-    """A command, what it works on, and its settings. ``compare``: with what it shows, one file after the other."""
+    """A command, what it works on, and its settings."""
 
     make: Callable[[Path], Tree]
     command: Sequence[str]
@@ -95,8 +96,9 @@ def test_begin_and_end_are_in_the_log_with_the_result(name: str, invoke: Invoke,
 # -- SIGKILL --------------------------------------------------------------------------------------
 
 
-def _child(log: Connection, result: Connection, arguments: Sequence[str]) -> None:
+def _child(log: Connection, result: Connection, temporary: Path, arguments: Sequence[str]) -> None:
     """The command in a process of its own; its log is told, and what it ends with."""
+    tempfile.tempdir = str(temporary)  # killed, it leaves there what it had
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
     os.dup2(log.fileno(), 2)
@@ -110,7 +112,8 @@ def _child(log: Connection, result: Connection, arguments: Sequence[str]) -> Non
 class Runner:
     """Real processes that begin at once: they are forked from one that has loaded the program, and nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, temporary: Path) -> None:
+        self._temporary = temporary
         self._context = multiprocessing.get_context("forkserver")
         modules = [f"logflume.cli.{name}" for name in ("compact", "reveal", "quarantine")]
         self._context.set_forkserver_preload([*modules, __name__])
@@ -119,7 +122,7 @@ class Runner:
         """Exit code, negative for a signal, and seconds since it logged that it begins."""
         log, log_end = self._context.Pipe(duplex=False)
         result, result_end = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_child, args=(log_end, result_end, arguments))
+        process = self._context.Process(target=_child, args=(log_end, result_end, self._temporary, arguments))
         process.start()
         log_end.close()
         result_end.close()
@@ -150,7 +153,7 @@ def shown(base: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", ["compact", "reveal", "reinject"])
 def test_killed_at_any_moment_the_next_run_ends_the_same(name: str, invoke: Invoke, tmp_path: Path) -> None:
-    job, runner, rng = JOBS[name], Runner(), random.Random(7)
+    job, runner, rng = JOBS[name], Runner(tmp_path), random.Random(7)
     original = tmp_path / "original"
     job.make(original)
     undisturbed = tmp_path / "undisturbed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -52,11 +53,13 @@ def test_a_claim_that_waited_for_a_thread_until_its_partition_was_revoked_claims
         revoked.revoke()
         owner = Slot(new, TOPIC, 0, config.topics[0])
         owner.begin(None)
-        while owner.machine.phase is Phase.CLAIMING:
+        deadline = time.monotonic() + 60
+        while owner.machine.phase is Phase.CLAIMING and time.monotonic() < deadline:
             new.calls.settle(1.0)
         busy.set()
-        while old.calls.open:
+        while old.calls.open and time.monotonic() < deadline:
             old.calls.settle(1.0)
+        assert time.monotonic() < deadline
         newest = commit.read_head(new.store, PartitionId(TOPIC, TOPIC_ID, 0))
         assert newest == owner.machine.head
         assert newest is not None

@@ -53,6 +53,8 @@ class Watcher:
     ) -> None:
         self._stop.set()
         self._thread.join(60)
+        if self._thread.is_alive():
+            self.faults.append("the last look hangs")
         if error is None:
             assert not self.faults, "\n".join(self.faults[:20])
             assert self.rounds > 0
@@ -64,6 +66,9 @@ class Watcher:
             except (OSError, HTTPException):
                 # the NameNode is down, in tests that take it down
                 self._stop.wait(1.0)
+            except Exception as failure:  # as below: the thread would end, and nobody would watch any more
+                self.faults.append(f"a look failed: {failure!r}")
+                return
             self.rounds += 1
             self._stop.wait(PAUSE_S)
         try:

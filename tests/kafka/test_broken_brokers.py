@@ -27,7 +27,7 @@ def lone() -> Iterator[KafkaCluster]:
         with local_kafka(brokers=1) as cluster:
             yield cluster
     except ServersMissing as error:
-        unavailable(error)
+        raise unavailable(error) from None
 
 
 def new_topic(lone: KafkaCluster, partitions: int) -> str:

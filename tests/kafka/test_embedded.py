@@ -20,7 +20,7 @@ from logflume.kafka.events import Assigned, ClientError, TopicPart
 from logflume.kafka.static import StaticMember
 from logflume.kafka.topics import MOCK_TOPIC_ID, Topics
 from logflume.model import Joined, TimeType
-from tests.kafka.reader import Reader, fill, until
+from tests.kafka.reader import PATIENCE_S, Reader, fill, until
 
 needs_native = pytest.mark.skipif(bool(native.MISSING), reason=f"no reader in C: {native.MISSING}")
 
@@ -92,8 +92,9 @@ def test_pausing_loses_and_repeats_nothing(broker: EmbeddedBroker, kind: str) ->
         reader.until(lambda: part in reader.owned)
         reader.source.start(*part, 0)
         for _ in range(5):
+            deadline = time.monotonic() + PATIENCE_S
             while not any(hasattr(item, "values") for item in reader.source.poll(0.2, 100)):
-                pass
+                assert time.monotonic() < deadline
             reader.source.pause([part])
             held = reader.source.positions[part]
             reader.run(0.3)

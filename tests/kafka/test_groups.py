@@ -11,7 +11,7 @@ from logflume.kafka.consumer import METADATA_BYTES
 from logflume.kafka.events import Assigned, ClientError, CommitResult, Lost, Revoked, TopicPart
 from logflume.kafka.options import Options
 from tests.conftest import TopicFactory
-from tests.kafka.reader import Reader, fill, until
+from tests.kafka.reader import PATIENCE_S, Reader, fill, until
 from tests.stack import Stack
 from tests.stack.kafka import admin
 
@@ -68,7 +68,9 @@ def test_a_member_that_joins_is_given_partitions_after_the_owner_finished_them(
     second = Reader(stack.bootstrap, [topic], group=first.group, options=options, starts=50)
     # The thread that owns the first is busy draining for 1.5 s; its partitions are not the second's then.
     begun: dict[TopicPart, float] = {}
+    deadline = time.monotonic() + PATIENCE_S
     while len(begun) < 2:
+        assert time.monotonic() < deadline, (first.events, second.events)
         first.step()
         second.step()
         begun.update({part: time.monotonic() for part in second.owned if part not in begun})

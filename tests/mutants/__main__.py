@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,14 +65,15 @@ def judge(mutant: Mutant) -> Verdict:
                 str(BUDGET),
                 *(["--only", *words] if words else []),
             ]
-        code, last = watched(command, Path(where))
+        code, said = watched(command, Path(where))
     # a mutant that cannot run proves nothing
-    broken = any(error in last for error in ("NameError", "ImportError", "AttributeError"))
-    return Verdict(mutant, code == 1 and not broken, time.monotonic() - began, last)
+    broken = re.search(r"\b(NameError|UnboundLocalError|ImportError|AttributeError|SyntaxError)\b.*", said)
+    why = said.splitlines()[-1] if broken is None else f"it cannot run: {broken[0]}"
+    return Verdict(mutant, code == 1 and broken is None, time.monotonic() - began, why)
 
 
 def watched(command: list[str], where: Path) -> tuple[int, str]:
-    """Exit code and last line; a mutant that hangs is caught, as CI would catch it."""
+    """Exit code, and what was said; a mutant that hangs is caught, as CI would catch it."""
     environment = {**os.environ, "PYTHONPATH": str(where), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
@@ -79,8 +81,7 @@ def watched(command: list[str], where: Path) -> tuple[int, str]:
         )
     except subprocess.TimeoutExpired:
         return 1, f"no end after {TIMEOUT_S} s"
-    lines = (done.stdout.strip() or done.stderr.strip() or "nothing was said").splitlines()
-    return done.returncode, lines[-1]
+    return done.returncode, done.stdout.strip() or done.stderr.strip() or "nothing was said"
 
 
 def main() -> int:

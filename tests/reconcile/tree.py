@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -255,7 +255,3 @@ def flip(path: Path) -> None:
     """The first byte of a file is another one."""
     data = path.read_bytes()
     path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
-
-
-def all_lines(tree: Tree, decode: Callable[[bytes], bytes], where: Iterable[str]) -> list[bytes]:
-    return [line for name in where for line in decode(tree.path(name).read_bytes()).splitlines()]

@@ -16,7 +16,8 @@ from hdfs_native import Client
 from logflume.errors import Refused, StoreError, Unreachable
 from logflume.store import Store, open_store
 from logflume.store.hdfs import HdfsStore
-from tests.stack import Stack, hadoop
+from tests.conftest import unavailable
+from tests.stack import ServersMissing, Stack, hadoop
 from tests.stack.stack import require_tools, running, workspace
 
 #: writes as another user than the tests' own, which hdfs:// takes for a whole process
@@ -109,7 +110,10 @@ def test_h5_a_failed_upload_is_never_closed_as_if_it_were_complete(stack: Stack,
 
 @pytest.fixture(scope="module")
 def namenode() -> Iterator[hadoop.Hdfs]:
-    require_tools()
+    try:
+        require_tools()
+    except ServersMissing as error:
+        raise unavailable(error) from None
     with workspace() as space:
         found = hadoop.hdfs(space, datanodes=0)
         with running([found.namenode]):

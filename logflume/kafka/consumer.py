@@ -11,13 +11,14 @@ librdkafka would also fetch a partition that is *not* owned, hence the check in 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from logflume.errors import ConfigError
+from logflume.errors import ConfigError, Unreachable
 from logflume.kafka import batches, native, options
 from logflume.kafka.client_log import CLIENT_LOG, Seldom
 from logflume.kafka.events import (
@@ -49,12 +50,14 @@ UNANSWERED_S = 10.0
 # seconds, and of an idle partition nothing else comes when it has passed: so a pause ends it, too.
 PASSING_S = 300.0
 PAUSE_S = 60.0
-# How long an earlier assignment of the same partition may take to end; it normally has.
+# How long an earlier assignment of the same partition may take to end; it normally has. And while a commit is not
+# answered, librdkafka begins no partition at all (rd_kafka_assignment_serve): then the next starts do not wait again.
 RELEASE_S = 2.0
 
 # Kafka's limit is 4,096, but the binding sends the closing NUL of its C string too (other clients see it).
 METADATA_BYTES = 4095
 
+_BUSY = (KafkaError._STATE, KafkaError._PREV_IN_PROGRESS)
 _TOPIC_MISSING = "Subscribed topic not available"
 
 Handler = Callable[[list[TopicPart]], None]
@@ -94,6 +97,7 @@ class Source:
         self._raised: BaseException | None = None
         self._closing = False
         self._unanswered: tuple[float, KafkaError] | None = None  # when committed() failed last, and how
+        self._unreleased = -math.inf  # when a start has waited in vain
         self._seldom = Seldom()
         self._erring: dict[TopicPart, tuple[float, float]] = {}  # since when, and when last
         self._on_revoke, self._on_lost = on_revoke, on_lost
@@ -241,14 +245,23 @@ class Source:
             self._follow([part])
             self._client.incremental_assign([here])
             self._assigned.add(part)
+            self._topics.add(topic)
             # A pause outlives the assignment, whether of stop() or from before a rebalance.
             self._client.resume([here])
             if leader_epoch >= 0:
                 self._validate(here)
         except KafkaException as failure:
-            raise translate(error_of(failure), f"start reading {topic}/{partition}") from failure
+            error = error_of(failure)
+            if part in self._assigned:
+                # It may begin later, and nobody would be there to take its records.
+                self._client.pause([here])
+            if error.code() in _BUSY:
+                raise Unreachable(
+                    f"start reading {topic}/{partition}: the client does not begin it ({error.name()})",
+                    hint="it waits for an answer to a commit; it is tried again by itself",
+                ) from failure
+            raise translate(error, f"start reading {topic}/{partition}") from failure
         self._positions[part] = offset
-        self._topics.add(topic)
 
     def _validate(self, here: TopicPartition) -> None:
         """Have the broker compare the epoch, which librdkafka does for a seek and not for an assign.
@@ -256,14 +269,17 @@ class Source:
         What was fetched between the two is dropped. A partition that is only just being let go from an
         earlier assignment cannot be sought for some milliseconds.
         """
-        deadline = time.monotonic() + RELEASE_S
+        began = time.monotonic()
+        patience_s = RELEASE_S if began - self._unreleased > UNANSWERED_S else 0.0
         while True:
             try:
                 self._client.seek(here)
                 return
             except KafkaException as failure:
-                busy = error_of(failure).code() in (KafkaError._STATE, KafkaError._PREV_IN_PROGRESS)
-                if not busy or time.monotonic() > deadline:
+                if error_of(failure).code() not in _BUSY:
+                    raise
+                if time.monotonic() - began >= patience_s:
+                    self._unreleased = began
                     raise
             time.sleep(0.01)
 

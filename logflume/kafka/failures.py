@@ -50,6 +50,13 @@ def passes(error: KafkaError) -> bool:
     return error.retriable() or error.code() in _PASSING
 
 
+def passes_alone(error: KafkaError) -> bool:
+    """The same for a consumer that joins no group: librdkafka looks for the coordinator of its ``group.id`` all the
+    same, and tells of missing rights to a group that nobody needs.
+    """
+    return passes(error) or error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+
+
 def error_of(failure: KafkaException) -> KafkaError:
     """The KafkaError inside; binding errors without one become _FAIL with their text."""
     inner = failure.args[0] if failure.args else None

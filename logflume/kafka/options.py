@@ -58,5 +58,13 @@ def for_consumer(options: Options) -> dict[str, str | int | bool]:
     return made
 
 
+def alone(options: Options) -> dict[str, str | int | bool]:
+    """For a consumer that joins no group. librdkafka wants a group's name of every consumer, and asks for its
+    coordinator: the configuration's is the one that rights were given to. Other options of a group are a wish to join.
+    """
+    others = {name: value for name, value in options.items() if not name.startswith("group.")}
+    return {**for_consumer(others), "group.id": options.get("group.id", "logflume")}
+
+
 def for_admin(options: Options) -> dict[str, str | int | float | bool]:
     return {name: value for name, value in options.items() if name.startswith(_CONNECTION)}

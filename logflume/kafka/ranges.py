@@ -13,7 +13,7 @@ from logflume.errors import Stopped, Unreachable
 from logflume.kafka import batches, options
 from logflume.kafka.client_log import CLIENT_LOG
 from logflume.kafka.consumer import MAX_WAIT_S
-from logflume.kafka.failures import error_of, passes, translate
+from logflume.kafka.failures import error_of, passes_alone, translate
 from logflume.model import Batch
 
 #: seconds without a record, an end or an answer after which the brokers are given up
@@ -31,10 +31,8 @@ class RangeReader:
         self.topic, self.partition, self.end = topic, partition, end
         self.position = start
         self._heard, self._said = time.monotonic(), ""
-        # librdkafka wants a group's name of every consumer, and takes its other options for a wish to join
-        alone = {name: value for name, value in settings.items() if not name.startswith("group.")}
         try:
-            self._client = Consumer({**options.for_consumer(alone), "group.id": "logflume-backfill"}, logger=CLIENT_LOG)
+            self._client = Consumer(options.alone(settings), logger=CLIENT_LOG)
             if not self.done:
                 self._client.assign([TopicPartition(topic, partition, start)])
         except KafkaException as failure:
@@ -57,7 +55,7 @@ class RangeReader:
         except KafkaException as failure:
             raise translate(error_of(failure), f"read {self}") from failure
         errors = [error for message in messages if (error := message.error()) is not None]
-        passing = [error for error in errors if error.code() != KafkaError._PARTITION_EOF and passes(error)]
+        passing = [error for error in errors if passes_alone(error)]
         if passing:
             self._said = f", but {passing[-1].str()}"
         if len(passing) < len(messages):
@@ -97,7 +95,7 @@ class RangeReader:
                 f"read {self}: offsets are not in Kafka any more: {error.str()}",
                 hint="retention has removed them, or the log was truncated: begin the range later",
             )
-        elif not passes(error):
+        elif not passes_alone(error):
             raise translate(error, f"read {self}")
 
     def close(self) -> None:

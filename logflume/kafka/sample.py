@@ -10,7 +10,7 @@ from logflume.errors import Unreachable
 from logflume.kafka import batches, options
 from logflume.kafka.client_log import CLIENT_LOG
 from logflume.kafka.events import TopicPart
-from logflume.kafka.failures import error_of, translate
+from logflume.kafka.failures import error_of, passes_alone, translate
 from logflume.kafka.topics import Topics
 from logflume.model import Batch
 
@@ -30,13 +30,8 @@ def latest(settings: options.Options, topics: Topics, topic: str, timeout_s: flo
     if not begins:
         return []
     what = f"read some records of topic {topic}"
-    # librdkafka wants a group's name of every consumer, and takes its other options for a wish to join
-    alone = {name: value for name, value in settings.items() if not name.startswith("group.")}
     try:
-        client = Consumer(
-            {**options.for_consumer(alone), "group.id": settings.get("group.id", "logflume-check")},
-            logger=CLIENT_LOG,
-        )
+        client = Consumer(options.alone(settings), logger=CLIENT_LOG)
         try:
             client.assign([TopicPartition(*part, offset) for part, offset in begins.items()])
             return _read(client, set(begins), what, timeout_s)
@@ -60,6 +55,6 @@ def _read(client: Consumer, waiting: set[TopicPart], what: str, timeout_s: float
                     waiting.discard(part)
             elif error.code() == KafkaError._PARTITION_EOF:  # its public name
                 waiting.discard(part)
-            else:
+            elif not passes_alone(error):
                 raise KafkaException(error)
     return [batches.batch(part, messages[:RECORDS]) for part, messages in found.items()]

@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from logflume.errors import Unreachable
-from logflume.kafka import native
+from logflume.kafka import consumer, native
 from logflume.kafka.embedded import GROUP_OPTIONS, EmbeddedBroker, Outgoing, produce
 from logflume.kafka.events import Assigned, ClientError, TopicPart
 from logflume.kafka.static import StaticMember
@@ -164,6 +166,51 @@ def test_a_partition_that_is_started_again_and_again_begins_there_each_time(brok
 
 
 @needs_native
+class Busy:
+    """A client that begins no partition, as librdkafka while a commit is not answered; all else it does."""
+
+    def __init__(self, client: Consumer) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def seek(self, _: TopicPartition) -> None:
+        raise KafkaException(KafkaError(KafkaError._STATE))
+
+
+def test_a_start_that_fails_leaves_nothing_behind(
+    broker: EmbeddedBroker, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its records came when the commit was answered, and were filed under the other topic's partition."""
+    monkeypatch.setattr(consumer, "RELEASE_S", 0.5)
+    one, other = f"one-{kind}", f"other-{kind}"
+    fill(broker.bootstrap, one, [50])
+    fill(broker.bootstrap, other, [500])
+    with Reader(broker.bootstrap, [], static=StaticMember([one, other], 0, 1), kind=kind) as reader:
+        reader.until(lambda: {(one, 0), (other, 0), (other, 1)} <= reader.owned)
+        reader.source.start(one, 0, 0)
+        reader.until(lambda: reader.ends)
+        client = reader.source._client
+        monkeypatch.setattr(reader.source, "_client", Busy(client))
+        took = []
+        for partition in (0, 1):
+            began = time.monotonic()
+            with pytest.raises(Unreachable, match=f"start reading {other}/{partition}"):
+                reader.source.start(other, partition, 10, leader_epoch=0)
+            took.append(time.monotonic() - began)
+            reader.source.stop(other, partition)
+        assert took[1] < 0.4 < took[0], "each waited, and with sixty of them the worker was killed"
+        monkeypatch.setattr(reader.source, "_client", client)
+        fill(broker.bootstrap, one, [50])
+        reader.until(lambda: len(reader.records[one, 0]) == 100)
+        reader.run(1.0)
+        assert reader.records == {(one, 0): list(range(100))}
+        reader.source.start(other, 0, 10)
+        reader.until(lambda: (other, 0) in reader.ends)
+        assert reader.records == {(one, 0): list(range(100)), (other, 0): list(range(10, 500))}
+
+
 def test_both_readers_deliver_the_same(broker: EmbeddedBroker) -> None:
     rng = random.Random(11)
     values = [b'{"ts":1}', b"", None, b"two\nlines", b"{", b"}", "ö".encode(), b"\xff", b"\n", b"x" * 5000]

@@ -14,6 +14,7 @@ from logflume.cli import jobs
 from logflume.cli.options import config_option, json_option
 from logflume.core import layout
 from logflume.errors import UsageError
+from logflume.model import Reason
 from logflume.quarantine.read import Quarantined, for_people, records
 from logflume.quarantine.reinject import Result, reinject
 from logflume.quarantine.summary import Group, by_reason
@@ -25,7 +26,9 @@ from logflume.reconcile.lock import only_one
 @config_option
 @click.option("--from", "since", type=jobs.hour, metavar="HOUR", help="No hours (of Kafka's time) before this one.")
 @click.option("--to", "until", type=jobs.hour, metavar="HOUR", help="Only hours before this one.")
-@click.option("--reason", "reasons", multiple=True, metavar="REASON", help="Only this reason; may be repeated.")
+@click.option(
+    "--reason", "reasons", type=click.Choice([*map(str, Reason)]), multiple=True, help="Only this one; may be repeated."
+)
 @click.option("--samples", type=click.IntRange(0, 1000), default=3, show_default=True, help="Shown of each reason.")
 @click.option("--reinject", "again", is_flag=True, help="Run them again through the configuration, into the late tree.")
 @click.option("--into", metavar="URL", help="With --reinject: into the late tree of this root, which counts by itself.")
@@ -78,6 +81,7 @@ def command(
     if (into is not None or dry_run) and not again:
         raise UsageError("--into and --dry-run belong to --reinject")
     store = jobs.open_root(settings)
+    filtered = bool(reasons) or since is not None or until is not None
 
     def read() -> Iterator[Quarantined]:
         return records(store, topic, configured.window_ms, since_ms=since, until_ms=until)
@@ -87,12 +91,13 @@ def command(
 
     with jobs.job("quarantine", deadline, topic=topic, reinject=again, dry_run=dry_run) as result:
         if not again:
+            jobs.topic_ids(store, topic)  # raises for a mistyped topic that a pattern means
             groups = by_reason(wanted(read()), samples)
             result |= {"records": sum(group.count for group in groups)}
             click.echo(
                 _groups_json(topic, groups, configured.window_ms)
                 if as_json
-                else _groups_text(groups, configured.window_ms)
+                else _groups_text(groups, configured.window_ms, filtered=filtered)
             )
             return
         with only_one(Path(settings.daemon.spool), settings.output.root, settings.daemon.zookeeper):
@@ -149,9 +154,9 @@ def _groups_json(topic: str, groups: Sequence[Group], window_ms: int) -> str:
     return json.dumps(body, indent=2)
 
 
-def _groups_text(groups: Sequence[Group], window_ms: int) -> str:
+def _groups_text(groups: Sequence[Group], window_ms: int, *, filtered: bool) -> str:
     if not groups:
-        return "nothing is quarantined"
+        return "nothing is quarantined" + (" that these options mean" if filtered else "")
     lines = []
     for group in groups:
         first, last = (layout.hour_name(hour, window_ms) for hour in (group.first_hour, group.last_hour))

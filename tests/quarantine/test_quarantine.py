@@ -272,3 +272,21 @@ def test_the_command_tells_people_and_programs(tmp_path: Path) -> None:
     assert late(tree.store) == EXPECTED
     wrong = CliRunner().invoke(main, [*command, "--into", "file:///tmp/x"], catch_exceptions=False)
     assert wrong.exit_code == 2
+
+
+def test_only_an_empty_quarantine_is_said_to_be_empty(tmp_path: Path) -> None:
+    """Not one of which the options mean nothing, and not that of a topic whose name is mistyped."""
+    tree = written(tmp_path)
+    topics = '[[topic]]\npattern = "a.*"\ntimestamp = "create"\n'
+    command = ["quarantine", "-c", files.write(tmp_path, root=tree.url, topics=topics)]
+    for options in (["--reason", "future"], ["--to", "2000-01-01T00"], ["--from", "2100-01-01T00"]):
+        done = CliRunner().invoke(main, [*command, TOPIC, *options], catch_exceptions=False)
+        assert (done.exit_code, done.stdout) == (0, "nothing is quarantined that these options mean\n")
+    unknown = CliRunner().invoke(main, [*command, TOPIC, "--reason", "no_tme"], catch_exceptions=False)
+    assert (unknown.exit_code, unknown.stdout) == (2, "")
+    assert "no_time" in unknown.stderr
+    mistyped = CliRunner().invoke(main, [*command, "apq"], catch_exceptions=False)
+    assert (mistyped.exit_code, mistyped.stdout) == (2, "")
+    assert "topic apq has no ledger" in mistyped.stderr
+    shutil.rmtree(tree.path("_quarantine"))
+    assert CliRunner().invoke(main, [*command, TOPIC]).stdout == "nothing is quarantined\n"

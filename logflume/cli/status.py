@@ -33,7 +33,8 @@ def command(path: str, topic: str | None, hours: int, as_json: bool) -> None:
 
     It is read from the ledgers on the store, so it works while the daemon is down and from any host, and
     it changes nothing. Where Kafka answers, the lag is told too, and which partitions have lost offsets.
-    What a daemon has read and not decided yet is not in the ledgers: see its own page, 'daemon.http'.
+    What a daemon has read and not decided yet is not in the ledgers, nor is what else stops a partition, such
+    as a file in the way: see its own page, 'daemon.http'.
 
     C is the offset a restart reads from, B the one at which the last closed hour was closed.
 
@@ -87,6 +88,7 @@ def _partition_json(one: PartitionStatus, window_ms: int) -> dict[str, object]:
         "owner": one.owner,
         "decided_at_ms": one.decided_at,
         "trouble": one.trouble,
+        "hint": one.hint,
     }
 
 
@@ -118,7 +120,9 @@ def _topic_text(topic: TopicStatus) -> str:
         head = ("partition", "C", "B", "position", "lag", "watermark", "closed until", "open hours")
         rows = [_partition_row(one, topic.window_ms) for one in topic.partitions]
         lines += ["", *_table(head, rows, numbers=5)]
-        lines += [f"  {one.partition} is stopped: {one.trouble}" for one in topic.partitions if one.trouble]
+        for one in topic.partitions:
+            lines += [f"  {one.partition} is stopped: {one.trouble}"] if one.trouble else []
+            lines += [f"    hint: {one.hint}"] if one.hint else []
     if topic.hours:
         lateness = show_duration(topic.lateness_ms)
         hour = f"hour of {show_duration(topic.window_ms)} + {lateness}"

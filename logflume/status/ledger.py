@@ -43,7 +43,7 @@ class PartitionStatus:
     """One partition by its newest entry. Times in ms UTC; None where not known, ``end`` without Kafka.
 
     ``boundary`` is B of the last closed hour. ``open_hours`` have decided records and are not closed.
-    ``trouble`` is why the next claim would stop.
+    ``trouble`` is why the next claim would stop, as far as ledger and log tell, and ``hint`` what to do.
     """
 
     partition: int
@@ -57,6 +57,7 @@ class PartitionStatus:
     owner: str = ""
     decided_at: int | None = None
     trouble: str = ""
+    hint: str = ""
 
     @property
     def lag(self) -> int | None:
@@ -295,13 +296,13 @@ def _partition(
     hours = {hour for hour in state.unfinished if state.frontier is None or hour >= state.frontier}
     if state.seen is not None:
         hours.add(state.seen - state.seen % window)
-    trouble = ""
+    trouble = hint = ""
     if log is not None and end is not None:
         facts = LogFacts(log.starts[number], end, None, len(log.ends) + len(log.silent))
         try:
             commit.check_log(PartitionId(topic, topic_id, number), head, facts, window)
         except Stopped as stopped:
-            trouble = str(stopped)
+            trouble, hint = str(stopped), stopped.hint
     return PartitionStatus(
         partition=number,
         committed=state.committed,
@@ -314,6 +315,7 @@ def _partition(
         owner=head.entry.owner,
         decided_at=head.entry.at,
         trouble=trouble,
+        hint=hint,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from logflume.status import ledger
 from logflume.store import open_store
 from tests.cli import files
 from tests.cli.conftest import Invoke, Program
@@ -36,6 +37,20 @@ def test_the_table_for_people_is_aligned(invoke: Invoke, path: str) -> None:
     first, *rest = done.output.splitlines()
     assert first.startswith("Kafka does not answer, so lag is not known: ")
     assert rest == (GOLDEN / "status.txt").read_text().splitlines()
+
+
+def test_of_lost_offsets_the_command_that_accepts_them_is_told(
+    invoke: Invoke, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K8"""
+    log = ledger.Log(ledgers.TOPIC_ID, {0: 0, 1: 480, 2: 0, 3: 0}, dict.fromkeys(range(4), 600))
+    monkeypatch.setattr(ledger, "read_logs", lambda *_: {"app": log})
+    lines = invoke("status", "-c", path).output.splitlines()
+    (at,) = (i for i, line in enumerate(lines) if line.startswith("  1 is stopped: app/1: offsets 450 to 479 are lost"))
+    assert lines[at + 1].startswith("    hint: to go on without them: logflume reconcile --accept-gap app/1:480 ")
+    assert sum("hint: " in line for line in lines) == 1
+    partitions = json.loads(invoke("status", "--json", "-c", path).output)["topics"][0]["partitions"]
+    assert ["--accept-gap app/1:480 " in one["hint"] for one in partitions] == [False, True, False, False]
 
 
 def test_a_topic_that_is_not_configured_is_a_usage_error(invoke: Invoke, path: str) -> None:

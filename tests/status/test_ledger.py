@@ -116,6 +116,7 @@ def test_lost_offsets_are_what_an_hour_waits_for(store: Store, tmp_path: Path) -
     log = Log(TOPIC_ID, {0: 0, 1: 480, 2: 0, 3: 0}, dict.fromkeys(range(4), 600))
     found = status(store, app(tmp_path), log)
     assert found.partitions[1].trouble.startswith("app/1: offsets 450 to 479 are lost")
+    assert "logflume reconcile --accept-gap app/1:480 " in found.partitions[1].hint
     wait = next(one for one in found.hours[2].waits if one.partition == 1)
     assert wait.cause is Cause.STOPPED
 

@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from logflume import __version__
-from logflume.core.layout import hour_name
 from logflume.daemon.report import PartitionReport
 from logflume.errors import Refused
 from logflume.log import get
@@ -241,7 +240,7 @@ def _partitions_table(partitions: list[PartitionReport]) -> str:
         offsets = ["" if n is None else n for n in (one.committed, one.boundary, one.position)]
         times = [
             "" if one.watermark is None else show_instant(one.watermark),
-            "" if one.frontier is None else hour_name(one.frontier),
+            "" if one.frontier is None else show_instant(one.frontier),
         ]
         trouble = f"{one.error} — {one.hint}" if one.error and one.hint else one.error
         cells = [f"{one.topic}/{one.partition}", one.phase, *offsets, lag, *times, one.open_parts, trouble]

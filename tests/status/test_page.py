@@ -11,9 +11,10 @@ from http.client import HTTPConnection, HTTPResponse
 import pytest
 
 from logflume.errors import Refused
+from logflume.model import MINUTE_MS
 from logflume.status.figures import Figures
 from logflume.status.page import StatusServer
-from tests.status.samples import finished, partition, report
+from tests.status.samples import HOUR, finished, partition, report
 from tests.status.test_metrics import parse
 
 
@@ -129,6 +130,12 @@ def test_the_page_shows_trouble_and_loads_nothing_from_elsewhere(port: int, figu
 def test_the_page_says_so_when_all_is_well(port: int, figures: Figures) -> None:
     figures.heard(report(partitions=(partition(0),)))
     assert "all is well" in ask(port, "/?x=1")[1]
+
+
+def test_the_page_says_to_the_minute_until_when_hours_are_closed(port: int, figures: Figures) -> None:
+    """With windows of 15 minutes, most do not end with an hour of the clock."""
+    figures.heard(report(partitions=(partition(0, watermark=None, frontier=HOUR + 30 * MINUTE_MS),)))
+    assert "<td>2025-11-22T06:30:00Z</td>" in ask(port, "/")[1]
 
 
 def test_head_has_no_body_and_unknown_pages_and_methods_are_refused(port: int) -> None:

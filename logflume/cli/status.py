@@ -48,7 +48,7 @@ def command(path: str, topic: str | None, hours: int, as_json: bool) -> None:
     if topic is not None and settings.topic_for(topic) is None:
         raise UsageError(f"no [[topic]] of {path} means {topic!r}")
     found = apart(DEADLINE_S, gather, settings, topic, hours)
-    click.echo(_json(found) if as_json else _text(found))
+    click.echo(_json(found) if as_json else _text(found, settings.output.root))
 
 
 # -- for programs ---------------------------------------------------------------------------------
@@ -107,8 +107,11 @@ def _hour_json(one: HourStatus, window_ms: int) -> dict[str, object]:
 # -- for people -----------------------------------------------------------------------------------
 
 
-def _text(status: Status) -> str:
+def _text(status: Status, root: str) -> str:
     blocks = [_topic_text(one) for one in status.topics]
+    if not blocks:
+        hint = "is output.root right, and does the daemon run? 'logflume check -c CONFIG' names the topics it reads"
+        blocks = [f"no topic has a ledger below {root} yet\nhint: {hint}"]
     if status.kafka_error:
         blocks.insert(0, f"Kafka does not answer, so lag is not known: {status.kafka_error}")
     return "\n\n".join(blocks)

@@ -117,12 +117,15 @@ class Status:
 
 
 def gather(config: Config, only: str | None, hours: int) -> Status:
-    """The state of all topics, or ``only`` of one, with so many recent hours. Raises LogflumeError."""
+    """The state of all topics, or ``only`` of one, also without a ledger, with so many recent hours.
+
+    Raises LogflumeError.
+    """
     output = config.output
     store = open_store(
         output.root, namenode_http=output.namenode_http, user=output.user, options=output.options, timeout_s=CALL_S
     )
-    names = [name for name in _names(store, config) if only in (None, name)]
+    names = _names(store, config) if only is None else [only]
     logs: dict[str, Log] = {}
     kafka_error = ""
     with ThreadPoolExecutor(config.daemon.store_threads) as pool:

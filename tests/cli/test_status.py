@@ -53,6 +53,16 @@ def test_of_lost_offsets_the_command_that_accepts_them_is_told(
     assert ["--accept-gap app/1:480 " in one["hint"] for one in partitions] == [False, True, False, False]
 
 
+def test_without_a_ledger_it_says_so_and_what_to_look_at(invoke: Invoke, tmp_path: Path) -> None:
+    path = files.write(tmp_path, topics='[[topic]]\npattern = "web-.*"\ntimestamp = "create"\n')
+    done = invoke("status", "-c", path)
+    assert f"no topic has a ledger below file://{tmp_path}/out yet\nhint: is output.root right" in done.output
+    named = invoke("status", "-c", path, "--topic", "web-a")
+    assert named.output.splitlines()[2:] == ["topic web-a  (id unknown)", "  note: no ledger yet: nothing was read"]
+    body = json.loads(invoke("status", "-c", path, "--topic", "web-a", "--json").output)
+    assert [one["topic"] for one in body["topics"]] == ["web-a"]
+
+
 def test_a_topic_that_is_not_configured_is_a_usage_error(invoke: Invoke, path: str) -> None:
     done = invoke("status", "-c", path, "--topic", "other")
     assert done.exit_code == 2

@@ -209,5 +209,6 @@ def _lines(one: Outcome) -> list[str]:
     if one.unknown:
         lines.append(f"{'':10}{len(one.unknown)} files left alone, such as {one.unknown[0]}")
     if one.error is not None:
-        lines += [f"{'':10}error: {one.error}", f"{'':10}hint: {one.error.hint}"]
+        lines.append(f"{'':10}error: {one.error}")
+        lines += [f"{'':10}hint: {one.error.hint}"] if one.error.hint else []
     return lines

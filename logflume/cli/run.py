@@ -34,5 +34,6 @@ def command(ctx: click.Context, path: str) -> None:
     for one in findings:
         if one.level is not preflight.Level.OK:
             click.echo(f"{one.level}: {one.where}: {one.text}", err=True)
-            click.echo(f"hint: {one.hint}", err=True)
+            if one.hint:
+                click.echo(f"hint: {one.hint}", err=True)
     ctx.exit(preflight.exit_code(findings) or Supervisor(settings).run())

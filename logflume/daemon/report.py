@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+#: what a worker counts; logflume/status/metrics.py says what each means
+CounterName = Literal["records", "bytes", "decisions", "fenced", "retries", "stopped", "commits", "commit_failures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,8 @@ class FinishedHour:
 class WorkerReport:
     """A worker's figures. ``counters`` are totals since the worker started, keyed (name, topic, label).
 
-    Names: ``records`` and ``bytes`` by fate (hour, late, quarantine:<reason>, dropped, repeated),
-    ``decisions``, ``fenced``, ``retries``, ``commits`` and ``commit_failures``.
+    Names are those of ``CounterName``; ``records`` and ``bytes`` are by fate (hour, late, quarantine:<reason>,
+    dropped, repeated).
     ``oldest_call_s`` is the age of the store call that has been running longest.
     """
 

@@ -45,6 +45,7 @@ from logflume.core.partition import Partition, Phase
 from logflume.core.router import Keep, Rules
 from logflume.daemon.calls import Calls
 from logflume.daemon.questions import Questions
+from logflume.daemon.report import CounterName
 from logflume.daemon.steps import Steps
 from logflume.errors import Fenced, LedgerError, LogflumeError, Stopped
 from logflume.kafka.consumer import Source
@@ -100,7 +101,7 @@ class Tools:
     counters: Counters = field(default_factory=dict)
     firsts: dict[tuple[str, str], commit.TopicSeen] = field(default_factory=dict)
 
-    def count(self, name: str, topic: str, label: str = "", by: int = 1) -> None:
+    def count(self, name: CounterName, topic: str, label: str = "", by: int = 1) -> None:
         key = (name, topic, label)
         self.counters[key] = self.counters.get(key, 0) + by
 

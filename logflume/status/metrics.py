@@ -63,6 +63,7 @@ _COUNTERS = {
     "decisions": ("", "Ledger entries written."),
     "fenced": ("", "Times another owner extended the ledger first, and what was held here was void."),
     "retries": ("", "Claims and decisions tried again after an error."),
+    "stopped": ("", "Times a partition stopped for a person; one that stays so counts again at each look at it."),
     "commits": ("", "Offsets committed to Kafka."),
     "commit_failures": ("", "Offsets that Kafka refused; only a hint is lost, the next commit repeats it."),
 }

@@ -104,6 +104,15 @@ def test_run_starts_nothing_where_a_server_is_away(program: Program, tmp_path: P
     assert "worker started" not in done.stderr
 
 
+def test_of_an_error_without_a_hint_run_prints_none(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    done = invoke("run", "-c", files.write(tmp_path, root=f"file://{tmp_path}/file/out"))
+    lines = done.stderr.splitlines()
+    at = next(i for i, line in enumerate(lines) if "a file is in the way of a directory" in line)
+    assert not any(line.startswith("hint:") for line in lines[at + 1 : at + 2])
+    assert "hint: check the address and that the server is up" in lines
+
+
 # -- with real servers ----------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from logflume.finish import run as finishing
 from logflume.model import HOUR_MS, Kind
 from logflume.store import Store
 from logflume.store.local import LocalStore
+from tests.cli import files
 from tests.compact.faults import Concats, Died, Refuses, copies, die_everywhere, dying
 from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree
 
@@ -351,3 +352,14 @@ def test_the_command_tells_people_and_programs(tmp_path: Path) -> None:
     assert (done.exit_code, body["state"], body["tree"], body["files_after"]) == (0, "compacted", "hours", 1)
     again = CliRunner().invoke(main, command, catch_exceptions=False)
     assert again.stdout == "nothing to compact\n"
+
+
+def test_of_an_error_without_a_hint_the_command_prints_none(tmp_path: Path) -> None:
+    tree = written(tmp_path, Place.HOUR)
+    marker = tree.path(PLACES[Place.HOUR]) / layout.SUCCESS
+    marker.unlink()
+    marker.mkdir()
+    command = ["compact", "-c", files.write(tmp_path, root=tree.url), "--tree", "hours"]
+    done = CliRunner().invoke(main, command)
+    assert f"error: read {marker}: Is a directory\n" in done.stdout
+    assert "hint:" not in done.stdout

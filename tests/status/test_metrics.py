@@ -6,11 +6,11 @@ import math
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from logflume.daemon.report import WorkerReport
+from logflume.daemon.report import CounterName, WorkerReport
 from logflume.status import metrics
 from logflume.status.figures import Figures
 from tests.status.samples import HOUR, finished, partition, report
@@ -91,6 +91,13 @@ def test_every_name_begins_with_ours_and_says_its_meaning_and_counters_end_in_to
         assert name.startswith("logflume_")
         assert page.helps[name].endswith(".")
         assert name.endswith("_total") == (kind == "counter")
+
+
+def test_the_meaning_of_every_counter_is_told() -> None:
+    page = scrape(report(counters={(name, "app", ""): 1 for name in get_args(CounterName)}))
+    meanings = [page.helps[f"logflume_{name}_total"] for name in get_args(CounterName)]
+    assert "Counted by the workers." not in meanings
+    assert len(set(meanings)) == len(meanings) >= 8
 
 
 def test_what_workers_count_comes_by_topic_and_label() -> None:

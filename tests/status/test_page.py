@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
 
 import pytest
 
@@ -144,6 +146,16 @@ def test_head_has_no_body_and_unknown_pages_and_methods_are_refused(port: int) -
     assert int(str(response.getheader("Content-Length"))) > 0
     assert ask(port, "/admin")[0].status == 404
     assert ask(port, "/", "POST")[0].status == 501
+
+
+def test_every_page_is_in_the_operations_manual(port: int) -> None:
+    _, text = ask(port, "/admin")
+    found = re.search(r"there are ([^<]+)\.<", text)
+    assert found is not None
+    manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    pages = found[1].split(", ")
+    assert len(pages) >= 4
+    assert [page for page in pages if f"`{page}`" not in manual] == []
 
 
 def test_a_client_that_says_nothing_does_not_hold_up_others_or_the_end(figures: Figures) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from logflume import commit
-from logflume.config import TopicConfig
 from logflume.core import layout
 from logflume.core.ledger import Part
 from logflume.errors import Missing, UsageError
@@ -97,7 +96,7 @@ def relative(store: Store, path: str) -> str:
     return path
 
 
-def locate_file(store: Store, path: str, config: TopicConfig | None = None) -> dict[str, Any]:
+def locate_file(store: Store, path: str) -> dict[str, Any]:
     """What a file is and who decided it. Raises UsageError for a path that cannot be one of ours."""
     names = path.split("/")
     there = store.stat(f"{store.root}/{path}")
@@ -115,7 +114,7 @@ def locate_file(store: Store, path: str, config: TopicConfig | None = None) -> d
     body |= {"tree": kind.value, "topic": topic}
     part = layout.parse_part_name(name)
     if part is not None:
-        return body | _part_file(store, topic, part, path, config)
+        return body | _part_file(store, topic, part, path)
     marker, manifest = read_manifest(store, path.rsplit("/", 1)[0])
     if layout.parse_compacted_name(name) is not None or layout.parse_replaced_name(name) is not None:
         made = _compacted_file(store, topic, kind, hour, name)
@@ -171,15 +170,13 @@ def _reinjected_file(store: Store, topic: str, path: str) -> dict[str, Any]:
     return {"is": "unknown", "why": "no decision names it"}
 
 
-def _part_file(
-    store: Store, topic: str, name: layout.PartName, path: str, config: TopicConfig | None
-) -> dict[str, Any]:
+def _part_file(store: Store, topic: str, name: layout.PartName, path: str) -> dict[str, Any]:
     """A part by the offset in its name, under each id that the topic ever had."""
     for topic_id in reversed(topic_ids(store, topic)):
         pid = PartitionId(topic, topic_id, name.partition)
         if pid not in commit.chains(store, topic, topic_id):
             continue
-        answer = locate_offset(store, pid, name.first, config)
+        answer = locate_offset(store, pid, name.first)
         if answer.part and _same(answer.part, path):
             return {"is": "part", "answer": answer, "why": answer.why}
         if answer.fate is Fate.FORGOTTEN:

@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import click
 
@@ -20,6 +21,8 @@ from logflume.store import Store, open_store
 from logflume.units import parse_duration, parse_size
 
 logger = log.get(__name__)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: from Ctrl-C to the end of a process that hangs
 INTERRUPT_S = 1.0
@@ -49,14 +52,19 @@ def hour(text: str) -> int:
         raise click.BadParameter(f"{text!r} is not an hour such as 2026-11-22T07") from None
 
 
-deadline_option = click.option(
-    "--deadline",
-    type=duration,
-    metavar="DURATION",
-    default="6h",
-    show_default=True,
-    help="A run that takes longer hangs in a call, and is given up.",
-)
+def deadline_of(default: str) -> Callable[[Command], Command]:
+    """``--deadline`` with this default."""
+    return click.option(
+        "--deadline",
+        type=duration,
+        metavar="DURATION",
+        default=default,
+        show_default=True,
+        help="A run that takes longer hangs in a call, and is given up.",
+    )
+
+
+deadline_option = deadline_of("6h")
 
 
 def open_root(settings: Config, url: str | None = None) -> Store:

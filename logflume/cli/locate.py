@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from logflume import commit, config, log
+from logflume.cli import jobs
 from logflume.cli.options import config_option, json_option
 from logflume.config import Config
-from logflume.errors import Incomplete, LogflumeError, UsageError
+from logflume.errors import Incomplete, UsageError
 from logflume.locate.paths import locate_file, locate_time, relative
 from logflume.locate.plan import Answer, Fate, Shown
 from logflume.locate.run import locate_offset, topic_ids
 from logflume.model import PartitionId
-from logflume.store import Store, open_store
+from logflume.store import Store
 from logflume.units import parse_instant, show_instant
-
-logger = log.get(__name__)
 
 
 @click.command("locate")
@@ -31,6 +29,7 @@ logger = log.get(__name__)
 @click.option("--time", "moment", metavar="TIME", help="Instead of an offset: an event time, as 2026-11-22T07:15:00Z.")
 @click.option("--file", "file", metavar="PATH", help="Instead of a topic: a file, relative to the root, or its URL.")
 @click.option("--topic-id", metavar="ID", help="Of a topic that was re-created: which one; the latest by default.")
+@jobs.deadline_of("10m")
 @json_option
 @click.pass_context
 def command(
@@ -42,6 +41,7 @@ def command(
     moment: str | None,
     file: str | None,
     topic_id: str | None,
+    deadline: int,
     as_json: bool,
 ) -> None:
     """Find the file that has an offset.
@@ -64,14 +64,9 @@ def command(
     """
     settings = config.load(path)
     log.configure(settings.daemon.log_level, settings.daemon.log_format)
-    began = time.monotonic()
-    logger.info("locate begins", root=settings.output.root)
-    try:
+    with jobs.job("locate", deadline, root=settings.output.root) as result:
         body, text, found = _locate(settings, topic, partition, offset, moment, file, topic_id)
-    except LogflumeError as error:
-        logger.error("locate failed", seconds=round(time.monotonic() - began, 3), error=str(error))
-        raise
-    logger.info("locate ends", seconds=round(time.monotonic() - began, 3), found=found)
+        result |= {"found": found}
     click.echo(json.dumps(body, indent=2) if as_json else text)
     ctx.exit(0 if found else Incomplete.exit_code)
 
@@ -88,7 +83,7 @@ def _locate(
     """JSON, text, and whether there is a file."""
     if (file is not None) + (moment is not None) + (offset is not None) != 1:
         raise UsageError("give TOPIC PARTITION OFFSET, or TOPIC with --time, or --file")
-    store = _open(settings)
+    store = jobs.open_root(settings)
     if file is not None:
         if topic is not None:
             raise UsageError("--file needs no TOPIC")
@@ -107,17 +102,6 @@ def _locate(
     answer.also = [one for one in ids if one != chosen]
     found = answer.place is not None and answer.place.shown is not Shown.MISSING
     return asdict(answer), _answer_text(answer), found
-
-
-def _open(settings: Config) -> Store:
-    output = settings.output
-    return open_store(
-        output.root,
-        namenode_http=output.namenode_http,
-        user=output.user,
-        options=output.options,
-        timeout_s=settings.daemon.call_deadline_ms / 1000,
-    )
 
 
 def _moment(

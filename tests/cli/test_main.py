@@ -149,7 +149,11 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_server_without_a_traceback(tmp_p
     assert (running.returncode, text) == (130, "")
 
 
-@pytest.mark.parametrize("arguments", [["compact"], ["reconcile", "--no-kafka"]], ids=["compact", "reconcile"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["compact"], ["reconcile", "--no-kafka"], ["locate", "app", "0", "1"]],
+    ids=["compact", "reconcile", "locate"],
+)
 def test_ctrl_c_ends_a_job_in_a_call_that_hangs(tmp_path: Path, arguments: list[str]) -> None:
     """A client in another language does not come back before its call does (N2)."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -167,3 +171,10 @@ def test_ctrl_c_ends_a_job_in_a_call_that_hangs(tmp_path: Path, arguments: list[
                 running.kill()
     assert running.returncode == 130
     assert "Traceback" not in text
+
+
+def test_locate_ends_at_its_deadline_in_a_call_that_hangs(program: Program, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        path = files.write(tmp_path, root=f"hdfs://127.0.0.1:{silent.getsockname()[1]}/logs")
+        done = program("locate", "-c", path, "app", "0", "1", "--deadline", "1s")
+    assert (done.returncode, "gives up" in done.stderr) == (Unreachable.exit_code, True)

@@ -53,7 +53,8 @@ def command(
     With --time: the hour of an event time and the files that may have it. With --file: what a file is.
 
     Reads only; works without Kafka and while the daemon is down. About 50 small calls
-    for a year of ledger. The exit code is 9 where no file has it, or ever will.
+    for a year of ledger. The exit code is 9 where no file has it, or ever will; with --file, where that
+    file is not there, and no other has taken its records over, or nothing says that it is logflume's.
 
     \b
     Examples:
@@ -88,7 +89,7 @@ def _locate(
         if topic is not None:
             raise UsageError("--file needs no TOPIC")
         body = locate_file(store, relative(store, file))
-        return _plain(body), _file_text(body), body["is"] != "unknown"
+        return _plain(body), _file_text(body), _is_found(body)
     if topic is None:
         raise UsageError("--time needs a TOPIC")
     ids = topic_ids(store, topic)
@@ -100,8 +101,17 @@ def _locate(
         return _moment(store, topic, chosen, moment, partition)
     answer = locate_offset(store, PartitionId(topic, chosen, partition or 0), offset or 0, configured)
     answer.also = [one for one in ids if one != chosen]
-    found = answer.place is not None and answer.place.shown is not Shown.MISSING
-    return asdict(answer), _answer_text(answer), found
+    return asdict(answer), _answer_text(answer), _has_place(answer)
+
+
+def _is_found(body: dict[str, Any]) -> bool:
+    """Whether a file is there and ours; a part may be in the file that it was merged into."""
+    answer = body.get("answer")
+    return body["is"] != "unknown" and (body["there"] or (isinstance(answer, Answer) and _has_place(answer)))
+
+
+def _has_place(answer: Answer) -> bool:
+    return answer.place is not None and answer.place.shown is not Shown.MISSING
 
 
 def _moment(

@@ -99,7 +99,8 @@ def relative(store: Store, path: str) -> str:
 def locate_file(store: Store, path: str) -> dict[str, Any]:
     """What a file is and who decided it. Raises UsageError for a path that cannot be one of ours."""
     names = path.split("/")
-    there = store.stat(f"{store.root}/{path}")
+    status = store.stat(f"{store.root}/{path}")
+    there = status if status is not None and not status.is_dir else None
     body: dict[str, Any] = {"path": path, "there": there is not None, "bytes": there.length if there else None}
     if names[0] == layout.LEDGER_ROOT:
         return body | _ledger_file(store, names, path)

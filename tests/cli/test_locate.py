@@ -59,6 +59,25 @@ def test_a_decided_part_whose_file_is_gone_is_exit_code_9(invoke: Invoke, tree: 
     assert (done.exit_code, "(missing)" in done.stdout) == (9, True)
 
 
+def test_a_file_that_is_not_there_is_exit_code_9(invoke: Invoke, tree: Tree, path: str) -> None:
+    lost, entry = tree.finished(0), tree.entry(2)
+    asked = [str(one.relative_to(tree.store.root)) for one in (lost, entry)]
+    assert [invoke("locate", "-c", path, "--file", one).exit_code for one in asked] == [0, 0]
+    lost.unlink()
+    entry.unlink()
+    for one in (*asked, "_logflume/app/x", "_logflume/app"):
+        done = invoke("locate", "-c", path, "--file", one)
+        assert (done.exit_code, "(not there)" in done.stdout) == (9, True), done.output
+
+
+def test_a_part_that_was_merged_is_found_where_it_is_now(invoke: Invoke, tree: Tree, path: str) -> None:
+    part = json.loads(invoke("locate", "-c", path, "app", "0", "3", "--json").stdout)["part"]
+    done = invoke("locate", "-c", path, "--file", part)
+    assert (done.exit_code, "(not there): part" in done.stdout, "(visible)" in done.stdout) == (0, True, True)
+    tree.finished(0).unlink()
+    assert invoke("locate", "-c", path, "--file", part).exit_code == 9
+
+
 @pytest.mark.parametrize("file", ["_late", "_quarantine", "_late/app", "app"])
 def test_what_is_no_file_of_the_layout_is_a_usage_error(invoke: Invoke, tree: Tree, path: str, file: str) -> None:
     done = invoke("locate", "-c", path, "--file", file)

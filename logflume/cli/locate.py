@@ -50,11 +50,15 @@ def command(
     and why it is there: in time, late, quarantined (with the reason), a gap, dropped, or not decided yet.
     Where the entry is older than 'ledger_retention', the manifests of the hours are asked.
 
-    With --time: the hour of an event time and the files that may have it. With --file: what a file is.
+    With --time: the hour of an event time and the files that may have it, also late and appended ones, of
+    which only those that were compacted tell their times; the others are all named. Not searched are the
+    quarantine, which is by Kafka's time (see 'logflume quarantine'), and parts that are not published yet.
+    With --file: what a file is.
 
     Reads only; works without Kafka and while the daemon is down. About 50 small calls
-    for a year of ledger. The exit code is 9 where no file has it, or ever will; with --file, where that
-    file is not there, and no other has taken its records over, or nothing says that it is logflume's.
+    for a year of ledger. The exit code is 9 where no file has it; with --time, where none may have it;
+    with --file, where that file is not there, and no other has taken its records over, or nothing says
+    that it is logflume's.
 
     \b
     Examples:
@@ -125,12 +129,13 @@ def _moment(
     head = commit.read_head(store, chains[0])
     if head is None:
         raise UsageError(f"{chains[0]} has no ledger below {store.url}")
-    body = locate_time(store, topic, time_ms, head.state.window_ms, partition)
+    body = locate_time(store, topic, topic_id, time_ms, head.state.window_ms, partition)
     lines = [f"hour {body['hour']} in {body['directory']}: {body['marker'] or 'no marker'}; {body['why']}"]
     for file in body["files"]:
-        lines.append(f"  {file['path']}  {file['bytes']:,} bytes")
+        judged = ("" if file["parts"] else "; only reading it tells") if file["there"] else ", missing"
+        lines.append(f"  {file['path']}  {file['bytes']:,} bytes{judged}")
         lines += [_part_line(part) for part in file["parts"]]
-    return body, "\n".join(lines), bool(body["files"])
+    return body, "\n".join(lines), any(file["there"] for file in body["files"])
 
 
 def _part_line(part: dict[str, Any]) -> str:

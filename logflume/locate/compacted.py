@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from logflume.compact import record as records
 from logflume.compact.record import Place, Record, Spot
@@ -46,6 +46,22 @@ def explained(
                 if name in names and record is not None:
                     return topic_id, record, file
     return None
+
+
+def parts_in(store: Store, spot: Spot, there: Collection[str]) -> tuple[dict[str, tuple[Part, ...]], frozenset[str]]:
+    """Of a directory with files of these names: the parts of each that a compaction made, and the names of replaced
+    ones that still hold what shows nowhere else yet. One list and one read at most.
+    """
+    record = records.newest(store, spot)
+    if record is None:
+        return {}, frozenset()
+    needed = (
+        layout.replaced_name(record.number, source.name)
+        for made in record.made
+        if made.name not in there
+        for source in made.sources
+    )
+    return {file.name: file.parts for file in record.files}, frozenset(needed)
 
 
 def _place_of(part: Part, topic: str) -> Place:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from logflume import commit
+from logflume.compact.record import Place, Spot
 from logflume.core import layout
 from logflume.core.ledger import Part
 from logflume.errors import Missing, UsageError
-from logflume.finish.plan import Plan
+from logflume.finish.plan import File, Plan
 from logflume.locate import compacted
 from logflume.locate.plan import Answer, Fate
 from logflume.locate.run import locate_offset, read_manifest, topic_ids, window_of
@@ -22,8 +24,13 @@ _TREES = {layout.LATE_ROOT: Kind.LATE, layout.QUARANTINE_ROOT: Kind.QUARANTINE}
 # -- a moment -------------------------------------------------------------------------------------
 
 
-def locate_time(store: Store, topic: str, time_ms: int, window_ms: int, partition: int | None) -> dict[str, Any]:
-    """The hour of an event time: its files, and which of them may have a record of this very moment."""
+def locate_time(
+    store: Store, topic: str, topic_id: str, time_ms: int, window_ms: int, partition: int | None
+) -> dict[str, Any]:
+    """The hour of an event time: its files, late ones too, and which of them may have a record of this very moment.
+
+    A file without parts here is one that only reading it could tell about.
+    """
     hour = time_ms - time_ms % window_ms
     directory = layout.hour_path(topic, hour, window_ms)
     marker, manifest = read_manifest(store, directory)
@@ -34,33 +41,62 @@ def locate_time(store: Store, topic: str, time_ms: int, window_ms: int, partitio
         "directory": directory,
         "marker": marker,
     }
-    if manifest is not None:
-        files = [file for file in manifest.files if any(_covers(part, time_ms, partition) for part in file.parts)]
-        body["incomplete"] = list(manifest.incomplete)
-        body["files"] = [
-            {
-                "path": f"{directory}/{file.name}",
-                "bytes": file.size,
-                "parts": [_part(part) for part in file.parts if _covers(part, time_ms, partition)],
-            }
-            for file in files
-        ]
-        body["boundaries"] = {
-            str(n): one["boundary"] for n, one in manifest.partitions.items() if partition in (None, n)
-        }
-        body["why"] = (
-            "the hour is finished" if not manifest.incomplete else "the hour is finished, and may miss records"
-        )
+    named = {file.name: file for file in manifest.files} if manifest is not None else {}
+    hours = [Spot(topic, topic_id, place, hour, window_ms) for place in (Place.HOUR, Place.APPENDED)]
+    late = [Spot(topic, topic_id, Place.LATE, hour, window_ms)]
+    plan = f"{store.root}/{layout.plan_path(topic, topic_id, hour, window_ms)}"
+    # while an hour is merged, a part of one partition may have swallowed those of others
+    merging = manifest is None and partition is not None and store.stat(plan) is not None
+    files = _files(store, hours, named, time_ms, None if merging else partition)
+    files += _files(store, late, {}, time_ms, partition)
+    body["files"] = files
+    if manifest is None:
+        unfinished = "the hour is not finished: 'logflume status' says what it waits for" if files else "no file yet"
+        body["why"] = "its marker cannot be read: run 'logflume reconcile'" if marker else unfinished
         return body
-    listed = store.list(f"{store.root}/{directory}")
-    names = [(status, layout.parse_part_name(status.name)) for status in listed if not status.is_dir]
-    body["files"] = [
-        {"path": f"{directory}/{status.name}", "bytes": status.length, "parts": []}
-        for status, name in names
-        if name is None or partition in (None, name.partition)
-    ]
-    body["why"] = "the hour is not finished: 'logflume status' says what it waits for" if listed else "no file yet"
+    body["incomplete"] = list(manifest.incomplete)
+    body["boundaries"] = {str(n): one["boundary"] for n, one in manifest.partitions.items() if partition in (None, n)}
+    body["why"] = "the hour is finished" if not manifest.incomplete else "the hour is finished, and may miss records"
     return body
+
+
+def _files(
+    store: Store, spots: Sequence[Spot], named: Mapping[str, File], time_ms: int, partition: int | None
+) -> list[dict[str, Any]]:
+    """Of one directory: what the manifest or a compaction tells the times of, and whatever else may have the record."""
+    directory = spots[0].directory
+    listed = store.list(f"{store.root}/{directory}")
+    there = {status.name: status.length for status in listed if not status.is_dir}
+    # where the store copies, parts that the manifest's files hold already may be left
+    known: dict[str, tuple[Part, ...]] = {part.name: () for file in named.values() for part in file.parts}
+    needed: frozenset[str] = frozenset()
+    for spot in spots:
+        parts, names = compacted.parts_in(store, spot, there)
+        known |= parts
+        needed |= names
+    known |= {name: file.parts for name, file in named.items()}
+    found = []
+    # one that the manifest names is told also where somebody removed it
+    for name in sorted(there.keys() | named.keys()):
+        covering = [part for part in known.get(name, ()) if _covers(part, time_ms, partition)]
+        if covering or (name not in known and _may_have(name, partition, needed)):
+            size = there[name] if name in there else named[name].size
+            parts_json = [_part(part) for part in covering]
+            path = f"{directory}/{name}"
+            found.append({"path": path, "there": name in there, "bytes": size, "parts": parts_json})
+    return found
+
+
+def _may_have(name: str, partition: int | None, needed: frozenset[str]) -> bool:
+    """Whether a file that nothing tells the times of is one with records. ``needed``: see ``compacted.parts_in``."""
+    part, again = layout.parse_part_name(name), layout.parse_reinjected_name(name)
+    if part is not None:
+        return partition in (None, part.partition)
+    if again is not None:
+        return partition in (None, again[0])
+    if layout.parse_replaced_name(name) is not None:
+        return name in needed
+    return layout.parse_finished_name(name) is not None or layout.parse_compacted_name(name) is not None
 
 
 def _covers(part: Part, time_ms: int, partition: int | None) -> bool:

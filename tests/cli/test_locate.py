@@ -48,6 +48,19 @@ def test_a_file_and_a_moment_can_be_asked_for(invoke: Invoke, tree: Tree, path: 
     assert "partition 1, offsets" in stable(done.stdout, tree)
 
 
+def test_a_moment_that_only_a_late_file_has_is_found(invoke: Invoke, tree: Tree, path: str) -> None:
+    done = invoke("locate", "-c", path, "app", "--time", "2026-11-22T07:00:01Z")
+    assert (done.exit_code, done.stdout.count("_late/app/"), done.stdout.count("only reading it")) == (0, 2, 2)
+    done = invoke("locate", "-c", path, "app", "--time", "2026-11-22T09:59:59Z")
+    assert (done.exit_code, "_SUCCESS" in done.stdout) == (9, True)
+
+
+def test_a_moment_of_a_file_that_is_lost_is_exit_code_9(invoke: Invoke, tree: Tree, path: str) -> None:
+    tree.finished(2).unlink()
+    done = invoke("locate", "-c", path, "app", "--time", "2026-11-22T09:20:00Z")
+    assert (done.exit_code, "bytes, missing" in done.stdout) == (9, True)
+
+
 def test_what_no_file_has_is_exit_code_9(invoke: Invoke, tree: Tree, path: str) -> None:
     done = invoke("locate", "-c", path, "app", "0", "999999")
     assert (done.exit_code, "not decided yet" in done.stdout) == (9, True)

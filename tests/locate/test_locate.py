@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import json
 import shutil
 import time
 from collections import Counter
@@ -18,6 +19,8 @@ from logflume.compact.run import compact
 from logflume.core import layout, ledger
 from logflume.core.ledger import Entry, Head, Part
 from logflume.errors import UsageError
+from logflume.finish import plan as plans
+from logflume.finish.reveal import reveal
 from logflume.kafka.embedded import EmbeddedBroker, Outgoing, produce
 from logflume.kafka.topics import MOCK_TOPIC_ID, Topics
 from logflume.locate.paths import locate_file, locate_time, relative
@@ -29,10 +32,12 @@ from logflume.store import Store, open_store
 from logflume.store.local import LocalStore
 from tests.compact.faults import Concats, Died, copies, dying
 from tests.compact.test_compact import job, written
+from tests.compact.test_compact import lines as shown_lines
 from tests.quarantine.test_quarantine import again
 from tests.quarantine.test_quarantine import written as with_bad_times
 from tests.reconcile import bulk
-from tests.reconcile.tree import FIRST_HOUR, TOPIC, Tree, configuration
+from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree, configuration
+from tests.reveal.test_reveal import held_back
 
 
 @pytest.fixture
@@ -187,12 +192,105 @@ def test_hours_that_were_removed_do_not_hide_those_that_are_there(
 
 
 def test_a_moment_is_in_an_hour(tree: Tree) -> None:
-    body = locate_time(tree.store, TOPIC, FIRST_HOUR + HOUR_MS + 1_000_000, HOUR_MS, None)
-    assert (body["hour"], body["marker"], len(body["files"])) == ("2026-11-22T08", "_SUCCESS", 1)
-    one = locate_time(tree.store, TOPIC, FIRST_HOUR + HOUR_MS + 1_000_000, HOUR_MS, 1)
+    body = locate_time(tree.store, TOPIC, TOPIC_ID, FIRST_HOUR + HOUR_MS + 1_000_000, HOUR_MS, None)
+    assert (body["hour"], body["marker"], len(body["files"])) == ("2026-11-22T08", "_SUCCESS", 1 + 2)  # two are late
+    one = locate_time(tree.store, TOPIC, TOPIC_ID, FIRST_HOUR + HOUR_MS + 1_000_000, HOUR_MS, 1)
     assert {part["partition"] for file in one["files"] for part in file["parts"]} == {1}
-    later = locate_time(tree.store, TOPIC, FIRST_HOUR + 9 * HOUR_MS, HOUR_MS, None)
+    later = locate_time(tree.store, TOPIC, TOPIC_ID, FIRST_HOUR + 9 * HOUR_MS, HOUR_MS, None)
     assert (later["marker"], later["files"]) == ("", [])
+
+
+@pytest.mark.parametrize("late", ["side", "append"])
+def test_a_moment_is_searched_for_in_late_and_appended_files_too(tmp_path: Path, late: str) -> None:
+    """The tree has one late record of the first hour in each partition, of a moment that the hour itself lacks."""
+    tree = Tree(tmp_path, settings={"late": late}).fill(3)
+    # so the hour's own files cannot have it
+    manifest = plans.decode(tree.marker(0).read_bytes())
+    time_ms = max(part.max_time for file in manifest.files for part in file.parts) + 1
+    for partition, count in ((None, 2), (1, 1)):
+        files = locate_time(tree.store, TOPIC, TOPIC_ID, time_ms, HOUR_MS, partition)["files"]
+        names = [layout.parse_part_name(file["path"].rsplit("/", 1)[1]) for file in files]
+        assert [(name.appended, name.hidden) for name in names if name] == [(late == "append", False)] * count
+        assert [(file["there"], file["parts"]) for file in files] == [(True, [])] * count
+
+
+@pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
+@pytest.mark.parametrize("place", [Place.HOUR, Place.APPENDED, Place.LATE])
+def test_while_a_compaction_is_at_it_a_moment_is_found_and_no_file_named_in_vain(
+    tmp_path: Path, place: Place, opened: Callable[[str], Store]
+) -> None:
+    tree = written(tmp_path / "a", place)
+    there = [json.loads(line) for line in shown_lines(tree.store, place)]
+    # of the late records, or of any
+    time_ms = there[0]["ts"] if place is Place.HOUR else FIRST_HOUR + 1000
+    wanted = [one["n"].encode() for one in there if one["ts"] == time_ms]
+    assert wanted
+    make = copies(tree.store, tmp_path, opened)
+    for at in itertools.count():
+        store = make()
+        try:
+            compact(dying(store, at), replace(job(place), until_ms=FIRST_HOUR + HOUR_MS))
+        except Died:
+            done = False
+        else:
+            done = True
+        files = locate_time(store, TOPIC, TOPIC_ID, time_ms, HOUR_MS, None)["files"]
+        texts = [gzip.decompress(Path(store.root, file["path"]).read_bytes()) for file in files if file["there"]]
+        for n in wanted:
+            assert sum(text.count(b'"%s"' % n) for text in texts) == 1, (at, files)
+        if done:
+            assert not any("_replaced" in file["path"] for file in files)
+            assert all(file["parts"] for file in files if layout.parse_compacted_name(file["path"].rsplit("/", 1)[1]))
+            assert at >= 4
+            return
+
+
+def test_beside_an_operators_marker_parts_that_are_still_hidden_may_have_a_moment(tmp_path: Path) -> None:
+    tree = held_back(tmp_path)
+    reveal(tree.store, TOPIC, TOPIC_ID, FIRST_HOUR)
+    assert locate_time(tree.store, TOPIC, TOPIC_ID, FIRST_HOUR + 1, HOUR_MS, None)["marker"] == "_INCOMPLETE"
+    tree.ingests[1].feed([FIRST_HOUR + HOUR_MS - 1])
+    tree.ingests[1].decide(everything=True)
+    files = locate_time(tree.store, TOPIC, TOPIC_ID, FIRST_HOUR + HOUR_MS - 1, HOUR_MS, 1)["files"]
+    assert [(file["path"].rsplit("/", 1)[1][:7], file["parts"]) for file in files] == [("_p00001", [])]
+
+
+def test_while_an_hour_is_merged_a_part_may_have_swallowed_those_of_another_partition(tmp_path: Path) -> None:
+    tree = Tree(tmp_path).fill(1, finish=False)
+
+    def firsts() -> set[int | None]:
+        files = locate_time(tree.store, TOPIC, TOPIC_ID, FIRST_HOUR + 1000, HOUR_MS, 1)["files"]
+        names = [layout.parse_part_name(file["path"].rsplit("/", 1)[1]) for file in files]
+        return {name.partition for name in names if name is not None}
+
+    assert firsts() == {1}
+    plan = tree.path(layout.plan_path(TOPIC, TOPIC_ID, FIRST_HOUR, HOUR_MS))
+    plan.parent.mkdir(parents=True)
+    plan.write_bytes(b"{}")
+    assert firsts() == {0, 1}
+
+
+def test_parts_that_a_finisher_has_left_beside_their_file_are_not_named(tree: Tree) -> None:
+    # the last hour has no late files
+    part = plans.decode(tree.marker(3).read_bytes()).files[0].parts[0]
+    tree.path(part.path).write_bytes(b"x")
+    files = locate_time(tree.store, TOPIC, TOPIC_ID, part.min_time, HOUR_MS, None)["files"]
+    assert [file["path"] for file in files] == [f"{tree.hour(3)}/{tree.finished(3).name}"]
+
+
+def test_of_a_moment_a_file_that_is_lost_is_said_so_and_a_stranger_is_not_named(tree: Tree) -> None:
+    tree.path(f"{tree.hour(1)}/mine.gz").write_bytes(b"x")
+    tree.finished(1).unlink()
+    body = locate_time(tree.store, TOPIC, TOPIC_ID, FIRST_HOUR + HOUR_MS + 1_000_000, HOUR_MS, None)
+    assert [file["there"] for file in body["files"] if file["path"].startswith(f"{TOPIC}/")] == [False]
+
+
+def test_a_marker_that_cannot_be_read_hides_no_file(tree: Tree) -> None:
+    tree.marker(1).write_bytes(b"x")
+    body = locate_time(tree.store, TOPIC, TOPIC_ID, FIRST_HOUR + HOUR_MS + 1_000_000, HOUR_MS, None)
+    assert "cannot be read" in body["why"]
+    names = [file["path"] for file in body["files"] if file["path"].startswith(f"{TOPIC}/")]
+    assert names == [f"{tree.hour(1)}/{tree.finished(1).name}"]
 
 
 def test_every_file_of_a_tree_is_known(tree: Tree) -> None:

@@ -110,8 +110,8 @@ def _locate(
 
 def _is_found(body: dict[str, Any]) -> bool:
     """Whether a file is there and ours; a part may be in the file that it was merged into."""
-    answer = body.get("answer")
-    return body["is"] != "unknown" and (body["there"] or (isinstance(answer, Answer) and _has_place(answer)))
+    answer = body["answer"]
+    return body["is"] != "unknown" and (body["there"] or (answer is not None and _has_place(answer)))
 
 
 def _has_place(answer: Answer) -> bool:
@@ -183,9 +183,9 @@ def _plain(body: dict[str, Any]) -> dict[str, Any]:
 def _file_text(body: dict[str, Any]) -> str:
     there = f"{body['bytes']:,} bytes" if body["there"] else "not there"
     lines = [f"{body['path']} ({there}): {body['is']}", f"  why    {body['why']}"]
-    parts = body.get("parts", ())
-    lines += [_part_line(part) if isinstance(part, dict) else f"    {part}" for part in parts]
-    answer = body.get("answer")
-    if isinstance(answer, Answer):
+    lines += [_part_line(part) for part in body["parts"]]
+    lines += [f"    {part}" for part in body["paths"]]
+    answer = body["answer"]
+    if answer is not None:
         lines.append(_answer_text(answer))
     return "\n".join(lines)

@@ -40,6 +40,8 @@ def locate_time(
         "hour": layout.hour_name(hour, window_ms),
         "directory": directory,
         "marker": marker,
+        "incomplete": [],
+        "boundaries": {},
     }
     named = {file.name: file for file in manifest.files} if manifest is not None else {}
     hours = [Spot(topic, topic_id, place, hour, window_ms) for place in (Place.HOUR, Place.APPENDED)]
@@ -133,11 +135,27 @@ def relative(store: Store, path: str) -> str:
 
 
 def locate_file(store: Store, path: str) -> dict[str, Any]:
-    """What a file is and who decided it. Raises UsageError for a path that cannot be one of ours."""
+    """What a file is and who decided it; the keys are always the same. ``parts`` are those that the file is made of,
+    ``paths`` those that an entry names. Raises UsageError for a path that cannot be one of ours.
+    """
     names = path.split("/")
     status = store.stat(f"{store.root}/{path}")
     there = status if status is not None and not status.is_dir else None
-    body: dict[str, Any] = {"path": path, "there": there is not None, "bytes": there.length if there else None}
+    body: dict[str, Any] = {
+        "path": path,
+        "there": there is not None,
+        "bytes": there.length if there else None,
+        "is": "unknown",
+        "why": "",
+        "tree": None,
+        "topic": None,
+        "topic_id": None,
+        "marker": None,
+        "decided_bytes": None,
+        "parts": [],
+        "paths": [],
+        "answer": None,
+    }
     if names[0] == layout.LEDGER_ROOT:
         return body | _ledger_file(store, names, path)
     kind = _TREES.get(names[0], Kind.HOUR)
@@ -214,10 +232,11 @@ def _part_file(store: Store, topic: str, name: layout.PartName, path: str) -> di
         if pid not in commit.chains(store, topic, topic_id):
             continue
         answer = locate_offset(store, pid, name.first)
+        found = {"is": "part", "topic_id": topic_id, "answer": answer}
         if answer.part and _same(answer.part, path):
-            return {"is": "part", "answer": answer, "why": answer.why}
+            return found | {"why": answer.why}
         if answer.fate is Fate.FORGOTTEN:
-            return {"is": "part", "answer": answer, "why": "decided by an entry that was dropped, if by any"}
+            return found | {"why": "decided by an entry that was dropped, if by any"}
     return {"is": "unknown", "why": "no decision names it"}
 
 
@@ -237,12 +256,13 @@ def _ledger_file(store: Store, names: list[str], path: str) -> dict[str, Any]:
     seq = layout.parse_entry_name(names[4])
     if seq is None:
         return {"is": "unknown", "why": "not an entry"}
+    found = {"is": "entry", "topic": pid.topic, "topic_id": pid.topic_id}
     try:
         entry = commit.read_entry(store, pid, seq).entry
     except Missing:
-        return {"is": "entry", "why": "there is no such entry (now)"}
+        return found | {"why": "there is no such entry (now)"}
     why = f"{entry.what} by {entry.owner}: {len(entry.parts)} parts, C {entry.state.committed}"
-    return {"is": "entry", "topic": pid.topic, "parts": [part.path for part in entry.parts], "why": why}
+    return found | {"paths": [part.path for part in entry.parts], "why": why}
 
 
 def _upload(store: Store, pid: PartitionId, name: str, path: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,50 @@ def path(tree: Tree) -> str:
     return files.write(tree.base, root=tree.url, topics=TOPIC_TABLE)
 
 
+def stable_lengths(text: str, tree: Tree) -> object:
+    """Without those of compressed lines, and without the owner's random part."""
+    text = re.sub(r'"(decided_bytes|start|size)": \d+', r'"\1": 0', stable(text, tree))
+    return json.loads(re.sub(r"test:[0-9a-f]{8}", "test", text))
+
+
 def test_the_json_is_a_contract(invoke: Invoke, tree: Tree, path: str) -> None:
     done = invoke("locate", "-c", path, "app", "1", "9", "--json")
     assert done.exit_code == 0
     body = json.loads(done.stdout)
     body["owner"] = body["owner"].split(":")[0]
     assert body == json.loads((GOLDEN / "locate.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("time", ["app", "--time", "2026-11-22T08:20:00Z"]),
+        ("finished", ["--file", "app/dt=2026-11-22/hour=07/app-00000-of-00001.json.gz"]),
+        ("part", ["--file", "app/dt=2026-11-22/hour=07/_p00001-0000000000000000006.json.gz"]),
+        ("entry", ["--file", "_logflume/app/id-of-app/p00000/000000000001.json"]),
+    ],
+    ids=["time", "finished", "part", "entry"],
+)
+def test_the_json_of_a_moment_and_of_a_file_is_a_contract(
+    invoke: Invoke, tree: Tree, path: str, name: str, arguments: list[str]
+) -> None:
+    done = invoke("locate", "-c", path, *arguments, "--json")
+    assert done.exit_code == 0
+    assert stable_lengths(done.stdout, tree) == json.loads((GOLDEN / f"locate-{name}.json").read_text())
+
+
+def test_the_keys_are_the_same_whatever_is_found(invoke: Invoke, tree: Tree, path: str) -> None:
+    tree.ingests[0].decide(everything=True)
+    asked = [["--file", one] for one in (*tree.snapshot(), f"{tree.hour(0)}/mine.gz", "_logflume/app/x")]
+    bodies = [json.loads(invoke("locate", "-c", path, *one, "--json").stdout) for one in asked]
+    assert {one["is"] for one in bodies} == {"marker", "finished", "part", "entry", "ledger", "unknown"}
+    assert all(isinstance(part, dict) for one in bodies for part in one["parts"])
+    assert len({tuple(sorted(one)) for one in bodies}) == 1
+    moments = [["app", "--time", f"2026-11-22T{hour}:20:00Z"] for hour in ("08", "10", "11")]
+    bodies = [json.loads(invoke("locate", "-c", path, *one, "--json").stdout) for one in moments]
+    assert [(one["marker"], len(one["files"])) for one in bodies] == [("_SUCCESS", 3), ("", 1), ("", 0)]
+    assert len({tuple(sorted(one)) for one in bodies}) == 1
+    assert len({tuple(sorted(file)) for one in bodies for file in one["files"]}) == 1
 
 
 def test_for_people_it_says_where_and_why(invoke: Invoke, tree: Tree, path: str) -> None:

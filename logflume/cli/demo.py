@@ -56,7 +56,11 @@ def command(directory: Path | None, keep: bool, seed: int, as_json: bool) -> Non
                 shown.show("")
                 shown.show(screen.report(result))
         except KeyboardInterrupt:
-            click.echo("interrupted: the broker and the daemon are stopped", err=True)
+            said = "interrupted: the broker and the daemon are stopped"
+            if as_json:
+                click.echo(said, err=True)
+            else:
+                shown.show(said)
             raise
         finally:
             shown.flush()

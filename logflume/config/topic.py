@@ -122,8 +122,8 @@ _DIALECT = re.compile(r"\\[A-Za-z0-9]|\(\?|[*+?}][*+?]|\{,|\[[:.=]|\[\^?\]?[^\]\
 def _regular_expression(text: str) -> str:
     if (odd := _DIALECT.search(text)) is not None:
         raise ValueError(
-            f"means something else to Kafka's client than to others: {odd[0]!r}; write [0-9] for \\d, [.] for a dot in "
-            "brackets, ( ) and | for choices, and no (?…), *? or +?"
+            f"a regular expression that Kafka's client reads as Python does, without {odd[0]!r}: write [0-9] for \\d, "
+            "[.] for a dot in brackets, ( ) and | for choices, and no (?…), *? or +?"
         )
     try:
         re.compile(text)

@@ -194,8 +194,12 @@ def first_seen(store: Store, topic: str, topic_id: str, now: TopicSeen | None) -
 
 def earlier_ids(store: Store, pid: PartitionId) -> list[str]:
     """Ids under which the same topic name was ingested into this root before (K10)."""
-    found = store.list(f"{store.root}/{layout.LEDGER_ROOT}/{pid.topic}")
-    return [status.name for status in found if status.is_dir and status.name != pid.topic_id]
+    return [topic_id for topic_id in ids_of(store, pid.topic) if topic_id != pid.topic_id]
+
+
+def ids_of(store: Store, topic: str) -> list[str]:
+    """Ids under which a topic has a directory in the ledger."""
+    return [status.name for status in store.list(f"{store.root}/{layout.LEDGER_ROOT}/{topic}") if status.is_dir]
 
 
 def check_accepted(store: Store, pid: PartitionId, earlier: list[str]) -> None:

@@ -246,6 +246,7 @@ def _probe(store: Store, config: Config, web: Store | None) -> None:
     store.rename_probe(ledgers)
     names = [topic.name for topic in config.topics if topic.name is not None]
     trees = [f"{store.root}/{layout.tree(kind, name)}" for name in names for kind in Kind]
+    now_ms = 0
     for directory in [store.root, *(tree for tree in trees if store.stat(tree) is not None)]:
         unique = uuid.uuid4().hex
         tmp, final = f"{ledgers}/probe-{unique}", f"{directory}/_probe-{unique}"
@@ -257,22 +258,20 @@ def _probe(store: Store, config: Config, web: Store | None) -> None:
                     f"{config.output.namenode_http} does not see a file that was written to {store.url}",
                     hint="output.namenode_http must be the web address of the same name space as output.root",
                 )
-            _remove_left(store, (ledgers, directory), final)
+            status = store.stat(final)
+            now_ms = now_ms if status is None else status.modified_ms
+            _remove_left(store, directory, now_ms)
         finally:
             store.delete(tmp)
             store.delete(final)
+    _remove_left(store, ledgers, now_ms)
 
 
-def _remove_left(store: Store, directories: Iterable[str], own: str) -> None:
-    """A probe that was left harms no reader, by its name; but nobody else would remove it."""
-    status = store.stat(own)
-    if status is None:
-        return
-    for directory in directories:
-        for one in store.list(directory):
-            is_probe = not one.is_dir and _PROBE.fullmatch(one.name)
-            if is_probe and one.modified_ms < status.modified_ms - PROBE_LEFT_MS:
-                store.delete(one.path)
+def _remove_left(store: Store, directory: str, now_ms: int) -> None:
+    """A probe that was left harms no reader, by its name; but nobody else would remove it. ``now_ms``: the store's."""
+    for one in store.list(directory):
+        if not one.is_dir and _PROBE.fullmatch(one.name) and one.modified_ms < now_ms - PROBE_LEFT_MS:
+            store.delete(one.path)
 
 
 # -- this host ------------------------------------------------------------------------------------

@@ -162,9 +162,7 @@ class Compacted:
 
     def takes(self, part: Part) -> bool:
         """Whether a part is in a file of a compaction, which is looked at as a whole then."""
-        place = {Kind.LATE: Place.LATE, Kind.QUARANTINE: Place.QUARANTINE}[part.kind]
-        if place is Place.LATE and not part.path.startswith(f"{layout.LATE_ROOT}/"):
-            place = Place.APPENDED
+        place = Place.of(part)
         if part.hour not in self._hours[place]:
             return False
         spot = Spot(self._topic, self._topic_id, place, part.hour, self._window_ms)

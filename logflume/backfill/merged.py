@@ -6,17 +6,7 @@ from logflume.backfill.look import Mend
 from logflume.compact import record as records
 from logflume.compact.record import Made, Place, Record, Spot
 from logflume.core import layout
-from logflume.core.ledger import Part
-from logflume.model import Kind
 from logflume.store.base import Store
-
-
-def place_of(part: Part) -> Place:
-    if part.kind is Kind.QUARANTINE:
-        return Place.QUARANTINE
-    if part.kind is Kind.HOUR:
-        return Place.HOUR
-    return Place.LATE if part.path.startswith(f"{layout.LATE_ROOT}/") else Place.APPENDED
 
 
 def merged_into(store: Store, mend: Mend) -> str | None:
@@ -29,7 +19,7 @@ def merged_into(store: Store, mend: Mend) -> str | None:
     if layout.parse_replaced_name(name) is not None:
         return None  # shows nothing
     part = mend.parts[0]
-    spot = Spot(mend.topic, mend.topic_id, place_of(part), part.hour, mend.window_ms)
+    spot = Spot(mend.topic, mend.topic_id, Place.of(part), part.hour, mend.window_ms)
     record = records.newest(store, spot)
     if record is None:
         return None

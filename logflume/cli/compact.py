@@ -159,7 +159,7 @@ def _topics(settings: Config, store: Store, only: Sequence[str]) -> list[_Topic]
     found = []
     for name in sorted(set(only) or there):
         topic = settings.topic_for(name)
-        ids = [one.name for one in store.list(f"{store.root}/{layout.LEDGER_ROOT}/{name}") if one.is_dir]
+        ids = commit.ids_of(store, name)
         known = [topic_id for topic_id in ids if commit.chains(store, name, topic_id)]
         if topic is not None and known:
             found.append(_Topic(name, known, topic.window_ms, topic.target_bytes))

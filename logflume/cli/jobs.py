@@ -67,7 +67,7 @@ def deadline_of(default: str) -> Callable[[Command], Command]:
 deadline_option = deadline_of("6h")
 
 
-def open_root(settings: Config, url: str | None = None) -> Store:
+def open_root(settings: Config, url: str | None = None, *, threads: int = 16) -> Store:
     """The store of the configuration, or that of another root with the same user and options."""
     output = settings.output
     return open_store(
@@ -76,13 +76,13 @@ def open_root(settings: Config, url: str | None = None) -> Store:
         user=output.user,
         options=output.options,
         timeout_s=settings.daemon.call_deadline_ms / 1000,
+        threads=threads,
     )
 
 
 def topic_ids(store: Store, topic: str) -> list[str]:
     """The ids under which the topic has a ledger; raises UsageError where there is none."""
-    found = [status.name for status in store.list(f"{store.root}/{layout.LEDGER_ROOT}/{topic}") if status.is_dir]
-    ids = [topic_id for topic_id in found if commit.chains(store, topic, topic_id)]
+    ids = [topic_id for topic_id in commit.ids_of(store, topic) if commit.chains(store, topic, topic_id)]
     if not ids:
         raise UsageError(f"topic {topic} has no ledger below {store.url}", hint="'logflume status' names the topics")
     return ids

@@ -18,7 +18,6 @@ from logflume.cli import jobs
 from logflume.cli.options import config_option, json_option
 from logflume.commit import Owner
 from logflume.config import Config
-from logflume.core import layout
 from logflume.errors import Fenced, LogflumeError, Repaired, Unreachable, UsageError
 from logflume.kafka.topics import Topics
 from logflume.model import PartitionId
@@ -27,13 +26,15 @@ from logflume.reconcile.accept import accept_gap, accept_topic
 from logflume.reconcile.lock import only_one
 from logflume.reconcile.model import Options
 from logflume.reconcile.run import Report, Run, reconcile
-from logflume.store import Store, open_store
+from logflume.store import Store
 from logflume.units import parse_instant
 
 logger = log.get(__name__)
 
 #: how often an entry is put on top of what a running owner wrote
 TRIES = 5
+#: connections to the store, since most of a run is waiting for it
+THREADS = 24
 
 _GAP = re.compile(r"([A-Za-z0-9._-]+)/(\d+):(\d+)")
 
@@ -157,13 +158,13 @@ def command(
     if reason is not None:
         raise UsageError("--reason belongs to --accept-gap or --accept-topic")
     run = Run(
-        store=_open(settings),
+        store=jobs.open_root(settings, threads=THREADS),
         config=settings,
         config_path=path,
         options=Options(full, deep, repair, patience_ms=patience, grace_ms=grace, since_ms=since),
         topics=None if no_kafka else lambda: Topics(settings.kafka.options),
         only=only,
-        others=tuple(_open(settings, url) for url in others),
+        others=tuple(jobs.open_root(settings, url, threads=THREADS) for url in others),
     )
     with (
         only_one(Path(settings.daemon.spool), settings.output.root, settings.daemon.zookeeper),
@@ -218,18 +219,6 @@ def _give_up_after(deadline_ms: int) -> None:
     timer.start()
 
 
-def _open(settings: Config, url: str | None = None) -> Store:
-    output = settings.output
-    return open_store(
-        url or output.root,
-        namenode_http=output.namenode_http if url is None else None,
-        user=output.user,
-        options=output.options,
-        timeout_s=settings.daemon.call_deadline_ms / 1000,
-        threads=24,
-    )
-
-
 # -- decisions of an operator ---------------------------------------------------------------------
 
 
@@ -246,7 +235,7 @@ def _accept(
         raise UsageError("--accept-gap and --accept-topic need a --reason: it is written into the ledger")
     if gap is not None and new_topic is not None:
         raise UsageError("one of --accept-gap and --accept-topic at a time")
-    store = _open(settings)
+    store = jobs.open_root(settings, threads=THREADS)
     if new_topic is not None:
         done = _accept_topic(settings, store, new_topic, reason)
     else:
@@ -297,7 +286,7 @@ def _owner(settings: Config, topic: str) -> Owner:
 
 def _topic_id(settings: Config, store: Store, topic: str) -> str:
     """The id whose ledger is meant: the only one, or the one that Kafka knows."""
-    found = [status.name for status in store.list(f"{store.root}/{layout.LEDGER_ROOT}/{topic}") if status.is_dir]
+    found = commit.ids_of(store, topic)
     ids = [topic_id for topic_id in found if commit.chains(store, topic, topic_id)]
     if not ids:
         raise UsageError(f"topic {topic} has no ledger below {store.url}: there is nothing to accept")

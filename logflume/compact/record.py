@@ -35,8 +35,17 @@ class Place(StrEnum):
     LATE = "late"
     QUARANTINE = "quarantine"
 
+    @classmethod
+    def of(cls, part: Part) -> Place:
+        """Where a part belongs: late ones lie in the late tree, or in the hour's own directory."""
+        if part.kind is not Kind.LATE:
+            return cls.HOUR if part.kind is Kind.HOUR else cls.QUARANTINE
+        return cls.LATE if part.path.startswith(f"{layout.LATE_ROOT}/") else cls.APPENDED
 
-_KINDS = {Place.HOUR: Kind.HOUR, Place.APPENDED: Kind.HOUR, Place.LATE: Kind.LATE, Place.QUARANTINE: Kind.QUARANTINE}
+    @property
+    def kind(self) -> Kind:
+        """Whose tree its directories are in."""
+        return {Place.LATE: Kind.LATE, Place.QUARANTINE: Kind.QUARANTINE}.get(self, Kind.HOUR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,7 @@ class Spot:
 
     @property
     def directory(self) -> str:
-        return layout.hour_path(self.topic, self.hour, self.window_ms, _KINDS[self.place])
+        return layout.hour_path(self.topic, self.hour, self.window_ms, self.place.kind)
 
     @property
     def name(self) -> str:

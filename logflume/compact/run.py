@@ -19,7 +19,7 @@ from logflume.errors import LogflumeError
 from logflume.finish import plan as plans
 from logflume.finish.plan import File, Plan
 from logflume.log import get
-from logflume.model import DAY_MS, Kind
+from logflume.model import DAY_MS
 from logflume.store.base import FileStatus, Store
 from logflume.trees import hour_directories
 
@@ -97,8 +97,7 @@ def compact(store: Store, job: Job, *, now_ms: int | None = None) -> list[Outcom
 
 def _hours(store: Store, job: Job, place: Place) -> Iterator[int]:
     """Hours with a directory in the tree, in order."""
-    kind = {Place.LATE: Kind.LATE, Place.QUARANTINE: Kind.QUARANTINE}.get(place, Kind.HOUR)
-    for _, hour in hour_directories(store, layout.tree(kind, job.topic), job.window_ms):
+    for _, hour in hour_directories(store, layout.tree(place.kind, job.topic), job.window_ms):
         if (job.since_ms is None or hour >= job.since_ms) and (job.until_ms is None or hour < job.until_ms):
             yield hour
 

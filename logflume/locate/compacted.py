@@ -18,7 +18,7 @@ def file_of(store: Store, pid: PartitionId, part: Part, window_ms: int) -> tuple
 
     One list, one read, and a stat or some.
     """
-    spot = Spot(pid.topic, pid.topic_id, _place_of(part, pid.topic), part.hour, window_ms)
+    spot = Spot(pid.topic, pid.topic_id, Place.of(part), part.hour, window_ms)
     record = records.newest(store, spot)
     if record is None:
         return None
@@ -38,9 +38,8 @@ def explained(
     store: Store, topic: str, topic_ids: Sequence[str], kind: Kind, hour: int, window_ms: int, name: str
 ) -> tuple[str, Record, File] | None:
     """Whose compaction made a file of this name, or replaced it; the id, its newest record, and what the file holds."""
-    places = {Kind.LATE: [Place.LATE], Kind.QUARANTINE: [Place.QUARANTINE]}.get(kind, [Place.HOUR, Place.APPENDED])
     for topic_id in topic_ids:
-        for place in places:
+        for place in (place for place in Place if place.kind is kind):
             record = records.newest(store, Spot(topic, topic_id, place, hour, window_ms))
             for file, names in _files(record) if record is not None else ():
                 if name in names and record is not None:
@@ -62,12 +61,6 @@ def parts_in(store: Store, spot: Spot, there: Collection[str]) -> tuple[dict[str
         for source in made.sources
     )
     return {file.name: file.parts for file in record.files}, frozenset(needed)
-
-
-def _place_of(part: Part, topic: str) -> Place:
-    if part.kind is Kind.LATE:
-        return Place.APPENDED if part.path.startswith(f"{topic}/") else Place.LATE
-    return Place.HOUR if part.kind is Kind.HOUR else Place.QUARANTINE
 
 
 def _files(record: Record) -> Iterator[tuple[File, list[str]]]:

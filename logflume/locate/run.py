@@ -77,9 +77,8 @@ def _open_whole_chain(store: Store, pid: PartitionId) -> Chain | None:
 
 def topic_ids(store: Store, topic: str) -> list[str]:
     """Ids of a topic that have a chain, the one written last at the end. Raises UsageError where there is none."""
-    found = store.list(f"{store.root}/{layout.LEDGER_ROOT}/{topic}")
     dated = []
-    for name in [status.name for status in found if status.is_dir]:
+    for name in commit.ids_of(store, topic):
         heads = [commit.read_head(store, pid) for pid in commit.chains(store, topic, name)[:1]]
         dated += [(head.entry.at, name) for head in heads if head is not None]
     if not dated:

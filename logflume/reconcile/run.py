@@ -129,7 +129,7 @@ def _checks(run: Run, store: Store, known: checkpoint.Saved, pool: Executor, now
     for name in names:
         if run.only and name not in run.only:
             continue
-        ids = [one.name for one in store.list(f"{store.root}/{layout.LEDGER_ROOT}/{name}") if one.is_dir]
+        ids = commit.ids_of(store, name)
         walks = [
             TopicWalk(store, name, topic_id, pool, known.get((name, topic_id)))
             for topic_id in ids

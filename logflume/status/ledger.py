@@ -191,8 +191,7 @@ class Reader:
     def heads(self, topic: str) -> dict[str, dict[int, Head]]:
         """The newest entry of each partition, by topic id; without ids that have none."""
         if topic not in self.ledgers:
-            found = self.store.list(f"{self.store.root}/{layout.LEDGER_ROOT}/{topic}")
-            by_id = {status.name: self._heads(topic, status.name) for status in found if status.is_dir}
+            by_id = {topic_id: self._heads(topic, topic_id) for topic_id in commit.ids_of(self.store, topic)}
             self.ledgers[topic] = {topic_id: heads for topic_id, heads in by_id.items() if heads}
         return self.ledgers[topic]
 

@@ -27,7 +27,7 @@ from logflume.store import Store
 from logflume.store.local import LocalStore
 from tests.backfill.test_repair_left import decide_late, files_of, late_job, late_lines, same_bytes, uploads
 from tests.backfill.test_repair_steps import Scene, check_of, parts_of, quick_looks, scene, visible
-from tests.compact.faults import Concats, Died, dying
+from tests.compact.faults import OPENED, Concats, Died, dying
 from tests.reconcile.conftest import run_of
 from tests.reconcile.tree import TOPIC, TOPIC_ID, flip
 
@@ -195,7 +195,7 @@ def test_a_late_file_that_came_back_and_was_compacted_since_is_not_put_beside_it
 
 
 @pytest.mark.parametrize("moment", ["look", "last look"])
-@pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
+@OPENED
 def test_a_file_of_an_hour_that_came_back_and_was_compacted_since_is_not_put_beside_it(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, moment: str, opened: Callable[[str], Store]
 ) -> None:

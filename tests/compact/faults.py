@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from logflume.errors import CannotConcat, Missing
 from logflume.store import Store
 from logflume.store.local import LocalStore
@@ -65,6 +67,10 @@ class Concats(LocalStore):
             for path in sources:
                 grown.write(Path(path).read_bytes())
                 os.unlink(path)
+
+
+#: both ways to merge, for a test with the argument ``opened``
+OPENED = pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
 
 
 class Refuses(Concats):

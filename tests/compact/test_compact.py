@@ -26,7 +26,7 @@ from logflume.model import HOUR_MS, Kind
 from logflume.store import Store
 from logflume.store.local import LocalStore
 from tests.cli import files
-from tests.compact.faults import Concats, Died, Refuses, copies, die_everywhere, dying
+from tests.compact.faults import OPENED, Concats, Died, Refuses, copies, die_everywhere, dying
 from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree
 
 PLACES = {
@@ -244,7 +244,7 @@ def test_a_run_that_is_killed_anywhere_is_completed_by_the_next_one(
     assert die_everywhere(copies(tree.store, tmp_path, opened), run, check) >= 8
 
 
-@pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
+@OPENED
 @pytest.mark.parametrize("place", [Place.HOUR, Place.LATE])
 def test_at_no_step_is_a_record_shown_twice_or_short_beside_a_marker(
     tmp_path: Path, place: Place, opened: Callable[[str], Store]
@@ -270,7 +270,7 @@ def test_at_no_step_is_a_record_shown_twice_or_short_beside_a_marker(
         at += 1
 
 
-@pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
+@OPENED
 def test_a_finisher_that_comes_by_at_any_step_does_no_harm(tmp_path: Path, opened: Callable[[str], Store]) -> None:
     """A daemon that starts anew does not know yet that the hour was finished."""
     tree = written(tmp_path / "a", Place.HOUR)
@@ -294,7 +294,7 @@ def test_a_finisher_that_comes_by_at_any_step_does_no_harm(tmp_path: Path, opene
         at += 1
 
 
-@pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
+@OPENED
 @pytest.mark.parametrize("place", [Place.LATE, Place.APPENDED])
 def test_late_records_of_an_hour_that_data_retention_has_removed_are_compacted(
     tmp_path: Path, place: Place, opened: Callable[[str], Store]

@@ -19,14 +19,13 @@ from logflume.model import HOUR_MS
 from logflume.reconcile.findings import What
 from logflume.store import Store
 from logflume.store.local import LocalStore
-from tests.compact.faults import CHANGES, Concats, Died, copies, dying
+from tests.compact.faults import CHANGES, OPENED, Died, copies, dying
 from tests.compact.test_compact import check_marker, job, lines, shown, written
 from tests.reconcile.conftest import Reconcile, quick_looks, reconciled
 from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree
 
 __all__ = ["quick_looks", "reconciled"]  # fixtures
 
-OPENED = pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
 TREES = pytest.mark.parametrize("place", [Place.HOUR, Place.LATE])
 
 
@@ -66,6 +65,23 @@ def many(base: Path, place: Place) -> Tree:
     return tree
 
 
+def meets(store: Store, place: Place, at: int) -> Meets:
+    """The others complete what its caller has begun, and begin and complete the next one."""
+
+    def others() -> None:
+        for files in (2, 1):
+            compact(store, job(place, files=files))
+
+    return Meets(store, at, others)
+
+
+def check_one_file(store: Store, place: Place, before: list[str]) -> None:
+    assert lines(store, place) == before
+    assert len(shown(store, place)) == 1
+    if place is Place.HOUR:
+        check_marker(store)
+
+
 def record_of(store: Store, place: Place, number: int = 0) -> Record | None:
     return records.read(store, Spot(TOPIC, TOPIC_ID, place, FIRST_HOUR, HOUR_MS), number)
 
@@ -94,18 +110,12 @@ def test_a_record_with_a_later_one_after_it_is_not_carried_out_again(
 def test_a_run_that_is_slow_at_any_step_does_not_undo_what_others_did_meanwhile(
     tmp_path: Path, place: Place, opened: type[LocalStore]
 ) -> None:
-    """The others complete its compaction, and begin and complete the next one."""
     tree = many(tmp_path / "a", place)
     before = lines(tree.store, place)
     make = copies(tree.store, tmp_path, opened)
     for at in itertools.count():
         store = make()
-
-        def others(store: Store = store) -> None:
-            for files in (2, 1):
-                compact(store, job(place, files=files))
-
-        slow = Meets(store, at, others)
+        slow = meets(store, place, at)
         with suppress(LogflumeError):
             compact(slow, job(place, files=2))
         if not slow.met:
@@ -113,10 +123,7 @@ def test_a_run_that_is_slow_at_any_step_does_not_undo_what_others_did_meanwhile(
             return
         assert lines(store, place) == before
         compact(store, job(place, files=1))
-        assert lines(store, place) == before
-        assert len(shown(store, place)) == 1
-        if place is Place.HOUR:
-            check_marker(store)
+        check_one_file(store, place, before)
 
 
 @OPENED
@@ -131,21 +138,13 @@ def test_a_run_that_dies_slow_leaves_nothing_that_the_next_one_cannot_complete(
     for at in itertools.count():
         for dies in (1, 2):
             store = make()
-
-            def others(store: Store = store) -> None:
-                for files in (2, 1):
-                    compact(store, job(place, files=files))
-
-            slow = Meets(store, at, others)
+            slow = meets(store, place, at)
             with suppress(LogflumeError, Died):
                 compact(dying(slow, at + dies), job(place, files=2))
             if not slow.met:
                 return
             assert [one.error for one in compact(store, job(place, files=1)) if one.error] == []
-            assert lines(store, place) == before
-            assert len(shown(store, place)) == 1
-            if place is Place.HOUR:
-                check_marker(store)
+            check_one_file(store, place, before)
 
 
 def test_two_runs_that_complete_the_same_one_show_late_records_once(

@@ -14,7 +14,7 @@ from logflume.compact.run import Job, compact
 from logflume.model import HOUR_MS
 from logflume.reconcile.findings import What
 from logflume.store.local import LocalStore
-from tests.compact.faults import Concats, Died, dying
+from tests.compact.faults import OPENED, Died, dying
 from tests.compact.test_compact import PLACES, check_marker, job, lines, shown, written
 from tests.reconcile.conftest import Reconcile, quick_looks, reconciled
 from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree
@@ -22,7 +22,7 @@ from tests.reconcile.tree import FIRST_HOUR, TOPIC, TOPIC_ID, Tree
 __all__ = ["quick_looks", "reconciled"]  # fixtures
 
 
-@pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
+@OPENED
 @pytest.mark.parametrize("place", Place)
 def test_a_compacted_tree_is_clean(
     tmp_path: Path, reconciled: Reconcile, place: Place, opened: type[LocalStore]
@@ -58,7 +58,7 @@ def test_a_merged_file_that_is_gone_or_damaged_is_found(tmp_path: Path, reconcil
     assert found.commands
 
 
-@pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
+@OPENED
 @pytest.mark.parametrize("place", [Place.HOUR, Place.LATE])
 def test_a_compaction_that_died_at_any_step_is_no_loss_and_repaired(
     tmp_path: Path, reconciled: Reconcile, place: Place, opened: type[LocalStore]

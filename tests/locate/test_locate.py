@@ -29,8 +29,7 @@ from logflume.locate.run import locate_offset, topic_ids
 from logflume.model import HOUR_MS, Kind, OffsetSet, PartitionId
 from logflume.reconcile.accept import accept_gap
 from logflume.store import Store, open_store
-from logflume.store.local import LocalStore
-from tests.compact.faults import Concats, Died, copies, dying
+from tests.compact.faults import OPENED, Died, copies, dying
 from tests.compact.test_compact import job, written
 from tests.compact.test_compact import lines as shown_lines
 from tests.quarantine.test_quarantine import again
@@ -214,7 +213,7 @@ def test_a_moment_is_searched_for_in_late_and_appended_files_too(tmp_path: Path,
         assert [(file["there"], file["parts"]) for file in files] == [(True, [])] * count
 
 
-@pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
+@OPENED
 @pytest.mark.parametrize("place", [Place.HOUR, Place.APPENDED, Place.LATE])
 def test_while_a_compaction_is_at_it_a_moment_is_found_and_no_file_named_in_vain(
     tmp_path: Path, place: Place, opened: Callable[[str], Store]
@@ -377,7 +376,7 @@ def test_each_offset_is_found_in_what_a_compaction_made_of_its_file(tmp_path: Pa
     assert made > 0
 
 
-@pytest.mark.parametrize("opened", [LocalStore, Concats], ids=["copying", "concat"])
+@OPENED
 @pytest.mark.parametrize("place", [Place.HOUR, Place.LATE])
 def test_while_a_compaction_is_at_it_every_offset_is_found(
     tmp_path: Path, place: Place, opened: Callable[[str], Store]

@@ -12,6 +12,7 @@ import base64
 import json
 import math
 import operator
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
@@ -54,6 +55,21 @@ def _join(values: Sequence[bytes | None]) -> Joined | None:
 
 def _from_iso(time: datetime) -> int:
     return (time - _EPOCH) // _MS
+
+
+#: msgspec rounds what is behind the microseconds: the last moment of an hour in nanoseconds would be the next hour's
+_NINES = b".999999"
+_BEHIND_NINES = re.compile(r"(?<=\.999999)\d+")
+
+
+def _iso_time(text: Any) -> int | Reason:
+    if not isinstance(text, str):
+        return Reason.BAD_TIME
+    try:
+        time = msgspec.convert(_BEHIND_NINES.sub("", text), datetime)
+    except ValueError:  # msgspec's own, and UnicodeEncodeError for half of a surrogate pair
+        return Reason.BAD_TIME
+    return Reason.NAIVE_TIME if time.tzinfo is None else _from_iso(time)
 
 
 #: unit → (type in JSON for the fast path, to ms); a fraction of a millisecond is cut off
@@ -147,6 +163,8 @@ class RecordReader:
                 values.text.decode()
             except UnicodeDecodeError:
                 return None
+        if self._unit == "iso" and _NINES in values.text:
+            return None
         try:
             found = self._decoder.decode_lines(values.text)
             if len(found) != len(values):
@@ -225,14 +243,15 @@ class RecordReader:
             return Reason.BAD_TIME
 
 
-def _iso_time(text: Any) -> int | Reason:
-    if not isinstance(text, str):
-        return Reason.BAD_TIME
+def _int(digits: str) -> int | float:
+    """Python refuses integers of more than 4,300 digits, the fast path passes over them: so both must."""
     try:
-        time = msgspec.convert(text, datetime)
-    except ValueError:  # msgspec's own, and UnicodeEncodeError for half of a surrogate pair
-        return Reason.BAD_TIME
-    return Reason.NAIVE_TIME if time.tzinfo is None else _from_iso(time)
+        return int(digits)
+    except ValueError:
+        return math.inf
+
+
+_parse = json.JSONDecoder(parse_int=_int).decode
 
 
 def _json_object(value: bytes) -> dict[str, Any] | Reason:
@@ -242,7 +261,7 @@ def _json_object(value: bytes) -> dict[str, Any] | Reason:
     except UnicodeDecodeError:
         return Reason.NOT_UTF8
     try:
-        body = json.loads(text)
+        body = _parse(text)
     except (ValueError, RecursionError):
         return Reason.BAD_JSON
     return body if isinstance(body, dict) else Reason.NOT_OBJECT

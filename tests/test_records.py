@@ -106,6 +106,9 @@ def test_an_object_split_over_two_records_is_two_bad_records() -> None:
         ("ns", b"1790000000000999999", T),
         ("iso", b'"2026-09-21T14:13:20Z"', T),
         ("iso", b'"2026-09-21T16:13:20.25+02:00"', T + 250),
+        ("iso", b'"2026-09-21T14:13:19.9999999Z"', T - 1),  # .NET's last tick of a second, and Java's nanosecond
+        ("iso", b'"2026-09-21T16:13:19.999999999+02:00"', T - 1),
+        ("iso", b'"2026-09-21T14:13:19.99999949Z"', T - 1),
         ("iso", b'"2026-09-21T14:13:20"', Reason.NAIVE_TIME),  # D4
         ("iso", b'"yesterday"', Reason.BAD_TIME),
         ("iso", b"1790000000000", Reason.BAD_TIME),
@@ -133,6 +136,15 @@ def test_no_time_that_a_record_may_hold_raises(values: list[str], unit: str) -> 
     lines: list[bytes | None] = [b'{"ts":' + value.encode() + b"}" for value in values]
     alone = [read(config, line)[0] for line in lines]
     assert read(config, *lines, None) == [*alone, Reason.TOMBSTONE]
+
+
+def test_a_number_of_more_digits_than_python_reads_is_no_reason_for_the_quarantine() -> None:
+    digits = b"9" * 4301
+    values = b'{"ts":1790000000000,"x":' + digits + b"}", b'{"ts":1790000000000,"x":-' + digits + b"}"
+    assert read(topic(), *values) == [T, T]
+    assert read(topic(), *values, None) == [T, T, Reason.TOMBSTONE]
+    as_time = b'{"ts":' + digits + b"}"
+    assert read(topic(), as_time, None) == [Reason.BAD_TIME, Reason.TOMBSTONE]
 
 
 def test_a_dotted_field_is_found_and_a_missing_level_is_no_time() -> None:

@@ -105,7 +105,7 @@ def _one(stack: Stack, here: Place, partitions: int, hours: int, parts: int) -> 
         heads = list(pool.map(claim, pids))
         claims = _taken(store)
         routers = [Router(Rules(lateness_ms=LATENESS_MS), head.state) for head in heads]
-        follower = TopicFollower(store, "cost", topic_id, config, pool)
+        follower = TopicFollower(store, "cost", topic_id, config)
         hour_calls: list[Counter[str]] = []
         before = here.summary(f"_logflume/cost/{topic_id}")
         for hour in range(hours):
@@ -113,7 +113,7 @@ def _one(stack: Stack, here: Place, partitions: int, hours: int, parts: int) -> 
                 step = partial(_decide, store, owner, local, times, everything)
                 heads = list(pool.map(step, heads, routers))
                 follower.feed(heads)
-            follower.refresh()
+            follower.refresh(pool)
             for plan in follower.due(64):
                 run.finish(store, plan)
                 follower.finished(plan.hour)

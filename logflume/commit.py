@@ -74,10 +74,12 @@ def read_entry(store: Store, pid: PartitionId, seq: int) -> Head:
     return codec.decode(store.read(f"{store.root}/{layout.entry_path(pid, seq)}"), pid=pid, seq=seq)
 
 
-def next_entry(store: Store, head: Head) -> Head | None:
-    """The entry after ``head``, None where there is none yet. Raises LedgerError if it does not link."""
+def next_entry(store: Store, head: Head, *, known: bool = False) -> Head | None:
+    """The entry after ``head``, None where there is none yet; ``known``: there is one, a request less to ask. Raises
+    LedgerError if it does not link.
+    """
     pid, seq = head.entry.pid, head.entry.seq + 1
-    if store.stat(f"{store.root}/{layout.entry_path(pid, seq)}") is None:
+    if not known and store.stat(f"{store.root}/{layout.entry_path(pid, seq)}") is None:
         return None
     after = read_entry(store, pid, seq)
     if after.entry.prev != head.sha256:

@@ -163,8 +163,8 @@ def finish_all(store: Store, job: Job, plan: Plan, tell: Tell) -> Hours:
     """S7 for every hour of the replay."""
     complete = incomplete = 0
     with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(THREADS) as readers:
-        follower = TopicFollower(store, plan.topic, plan.topic_id, job.settings, readers)
-        follower.refresh(lambda: tell(0))
+        follower = TopicFollower(store, plan.topic, plan.topic_id, job.settings)
+        follower.refresh(readers, lambda: tell(0))
         while due := follower.due(HOURS_AT_ONCE):
             done = pool.map(lambda one: run.finish(store, one, progress=lambda _: tell(0)), due)
             for wanted, _ in zip(due, done, strict=True):

@@ -284,8 +284,8 @@ def _plan_for_changes(store: Store, job: Job, mend: Mend, tell: Tell) -> Plan:
 
 def _due(store: Store, job: Job, topic: str, topic_id: str, tell: Tell) -> list[Plan]:
     with ThreadPoolExecutor(THREADS) as pool:
-        follower = TopicFollower(store, topic, topic_id, job.settings, pool)
-        follower.refresh(lambda: tell(0))
+        follower = TopicFollower(store, topic, topic_id, job.settings)
+        follower.refresh(pool, lambda: tell(0))
         return follower.due(DUE_HOURS)
 
 

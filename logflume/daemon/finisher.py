@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from concurrent.futures import Executor
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from logflume import commit
@@ -28,6 +28,8 @@ log = get(__name__)
 WAITING_S, QUIET_S = 1.0, 30.0
 #: hours finished in one go, several at a time
 HOURS_AT_ONCE = 64
+#: parts and closings to hold of one topic: with 1,000 partitions those of half a day, 200 MB
+HELD = 128_000
 #: after an error, seconds until the next try
 RETRY_S = 5.0
 
@@ -54,10 +56,13 @@ class _Topic:
 
 
 class Finisher:
-    """Owned by the worker's thread; the work is done in ``Calls``, one task a topic at a time."""
+    """Owned by the worker's thread; the work is done in ``Calls``, one task a topic at a time.
 
-    def __init__(self, store: Store, calls: Calls, pool: Executor) -> None:
-        self._store, self._calls, self._pool = store, calls, pool
+    Each task has ``threads`` of its own: behind another topic's hours, its looks would count as a call that hangs.
+    """
+
+    def __init__(self, store: Store, calls: Calls, threads: Callable[[], ThreadPoolExecutor]) -> None:
+        self._store, self._calls, self._threads = store, calls, threads
         self._topics: dict[str, _Topic] = {}
         self.finished: list[FinishedHour] = []
 
@@ -110,7 +115,7 @@ class Finisher:
             topic.running, topic.news, topic.next_look = True, False, math.inf
             if here:
                 if topic.follower is None:
-                    topic.follower = TopicFollower(self._store, name, topic.topic_id, topic.config, self._pool)
+                    topic.follower = TopicFollower(self._store, name, topic.topic_id, topic.config, most=HELD)
                     heads = [one.head for one in ours.values() if one.router is not None and one.head is not None]
                     topic.follower.feed(head for head in heads if head.entry.pid.topic_id == topic.topic_id)
                 self._submit(name, topic, topic.follower)
@@ -124,10 +129,11 @@ class Finisher:
 
         def call() -> list[FinishedHour | LogflumeError]:
             try:
-                follower.refresh(lambda: self._calls.progress(title))
-                self._calls.progress(title)
-                # those that failed are tried again, and hold no others back
-                return list(self._pool.map(self._finish, follower.due(HOURS_AT_ONCE + topic.failed)))
+                with self._threads() as pool:
+                    follower.refresh(pool, lambda: self._calls.progress(title))
+                    self._calls.progress(title)
+                    # those that failed are tried again, and hold no others back
+                    return list(pool.map(self._finish, follower.due(HOURS_AT_ONCE + topic.failed)))
             except LogflumeError as error:
                 return [error]
 
@@ -186,7 +192,7 @@ class Finisher:
                     seconds=round(hour.seconds, 3),
                 )
         topic.finished_until = follower.finished_until
-        if hours:
+        if hours or follower.more:
             topic.look_in(0.0)
         else:
             topic.look_in(RETRY_S if errors else WAITING_S if follower.waits else QUIET_S)

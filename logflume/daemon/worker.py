@@ -32,7 +32,7 @@ from logflume.daemon.memory import give_back
 from logflume.daemon.questions import Questions
 from logflume.daemon.report import FinishedHour, PartitionReport, Stop, WorkerReport
 from logflume.daemon.slot import Slot, Tools
-from logflume.errors import ConfigError, LogflumeError, Stopped, Unreachable
+from logflume.errors import ConfigError, LogflumeError, Refused, Stopped, Unreachable
 from logflume.kafka.consumer import Source
 from logflume.kafka.events import (
     Assigned,
@@ -123,17 +123,18 @@ class Worker:
         self._next_tick = self._next_report = 0.0
         self._next_give_back = time.monotonic() + GIVE_BACK_S
         self._cores = ThreadPoolExecutor(max(2, os.cpu_count() or 2), thread_name_prefix="encode")
-        self._hours = ThreadPoolExecutor(HOUR_THREADS, thread_name_prefix="finish")
         store = open_store(
             config.output.root,
             namenode_http=config.output.namenode_http,
             user=config.output.user,
             options=config.output.options,
             timeout_s=daemon.call_deadline_ms / 2000,
-            threads=daemon.store_threads + AHEAD_THREADS + HOUR_THREADS,
+            threads=daemon.store_threads + AHEAD_THREADS * HOUR_THREADS,
         )
         self._calls = Calls(daemon.store_threads)
-        self._finisher = Finisher(store, self._calls, self._hours)
+        self._finisher = Finisher(
+            store, self._calls, lambda: ThreadPoolExecutor(HOUR_THREADS, thread_name_prefix="finish")
+        )
         names = [topic.name if topic.name is not None else f"^({topic.pattern})$" for topic in config.topics]
         static = None if kafka.assignment == "group" else StaticMember(names, index, daemon.workers)
         # librdkafka wants a group even where nobody joins or commits
@@ -182,7 +183,6 @@ class Worker:
             self._report()
         finally:
             self._calls.close()
-            self._hours.shutdown(wait=False, cancel_futures=True)
             self._tools.source.close(5.0)
             self._cores.shutdown(wait=False, cancel_futures=True)
             shutil.rmtree(self._tools.spool.directory, ignore_errors=True)
@@ -284,7 +284,11 @@ class Worker:
             return
         self._next_tick = now + TICK_S
         spool = self._tools.spool
-        for owner, error in spool.broken():
+        broken = spool.broken()
+        if broken and not spool.directory.is_dir():
+            # not made again here: without the lock of this process in it, the next start takes it for a killed one's
+            raise Refused(f"the spool was removed: {spool.directory}", hint="the next worker makes a new one")
+        for owner, error in broken:
             if isinstance(owner, Slot):
                 owner.spool_failed(error)
         self._throttle()

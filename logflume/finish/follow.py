@@ -7,14 +7,16 @@ same work twice: an hour needs that partition to be closed anyway, so whoever ca
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 
 from logflume import commit
 from logflume.config import TopicConfig
-from logflume.core.ledger import Closing, Entry, Head, Part
+from logflume.core.ledger import Closing, Head, Part
 from logflume.errors import LedgerError, Missing
 from logflume.finish.plan import PartitionHour, Plan, make_plan
 from logflume.model import Kind, PartitionId
@@ -23,15 +25,22 @@ from logflume.store.base import Store
 
 @dataclass(slots=True)
 class _Chain:
+    """A chain read up to ``head``, and what unfinished hours have of it; ``newest``: when it was begun."""
+
     head: Head
+    newest: Head
     parts: dict[int, list[Part]] = field(default_factory=dict)
     closings: list[Closing] = field(default_factory=list)
 
-    def take(self, entry: Entry) -> None:
-        for part in entry.parts:
-            if part.kind is Kind.HOUR:
-                self.parts.setdefault(part.hour, []).append(part)
-        self.closings.extend(entry.closed)
+    def take(self, head: Head) -> None:
+        for part in _parts_of(head):
+            self.parts.setdefault(part.hour, []).append(part)
+        self.closings.extend(head.entry.closed)
+        self.head = head
+
+    @property
+    def held(self) -> int:
+        return sum(map(len, self.parts.values())) + len(self.closings)
 
     def forget(self, until: int, window_ms: int) -> None:
         """Drop what belongs to hours that end at or before ``until``."""
@@ -39,13 +48,27 @@ class _Chain:
         self.closings = [closing for closing in self.closings if closing.until > until]
 
 
-class TopicFollower:
-    """All chains of one topic id. ``feed`` from any thread; everything else from one thread at a time."""
+def _parts_of(head: Head) -> list[Part]:
+    return [part for part in head.entry.parts if part.kind is Kind.HOUR]
 
-    def __init__(self, store: Store, topic: str, topic_id: str, config: TopicConfig, pool: Executor) -> None:
+
+class TopicFollower:
+    """All chains of one topic id. ``feed`` from any thread; everything else from one thread at a time.
+
+    ``most``: parts and closings to hold, 1.5 KB each. While a partition waits for a person, all others go on: when they
+    hold so many, they are not read further ahead of what every partition has closed, and so can be finished.
+    """
+
+    def __init__(self, store: Store, topic: str, topic_id: str, config: TopicConfig, *, most: float = math.inf) -> None:
         self.topic, self.topic_id = topic, topic_id
         self.finished_until: int | None = None
-        self._store, self._config, self._pool = store, config, pool
+        self._store, self._config, self._most = store, config, most
+        #: the partitions that were listed; a chain's directory is there before its first entry
+        self._listed: set[int] = set()
+        #: whether the next refresh would read further at once: chains were left, and every partition has closed more
+        self.more = False
+        #: how many partitions the topic had at first
+        self._first: int | None = None
         self._chains: dict[int, _Chain] = {}
         self._finished: set[int] = set()
         self._fed: dict[int, list[Head]] = {}
@@ -62,9 +85,9 @@ class TopicFollower:
 
     # -- following --------------------------------------------------------------------------------
 
-    def refresh(self, progress: Callable[[], None] = lambda: None) -> None:
-        """Read what was appended to the chains. Raises store errors, LedgerError, and Stopped for a chain whose window
-        is another.
+    def refresh(self, pool: Executor, progress: Callable[[], None] = lambda: None) -> None:
+        """Read what was appended to the chains, in threads of ``pool``. Raises store errors, LedgerError, and Stopped
+        for a chain whose window is another.
 
         ``progress`` is called with each entry that was read: after a weekend on which a partition waited for a person,
         those of all others are many.
@@ -77,64 +100,83 @@ class TopicFollower:
         # was closed in what was read.
         while (now := commit.chains(self._store, self.topic, self.topic_id)) != known:
             known = now
-            looks = self._pool.map(lambda pid: self._look(pid, fed, progress), known)
-            for pid, (chain, later) in zip(known, looks, strict=True):
-                if chain is None:
-                    continue
-                commit.check_window(pid, self._config.window_ms, chain.head.state.window_ms)
-                self._chains[pid.partition] = chain
+            self._listed = {pid.partition for pid in known}
+            new = [pid for pid in known if pid.partition not in self._chains]
+            for pid, begun in zip(new, pool.map(partial(self._begin, fed=fed, progress=progress), new), strict=True):
+                if begun is not None:
+                    commit.check_window(pid, self._config.window_ms, begun.head.state.window_ms)
+                    self._chains[pid.partition] = begun
+            closed_until = self.closed_until
+            look = partial(self._look, fed=fed, closed_until=closed_until, progress=progress)
+            followed = [pid for pid in known if pid.partition in self._chains]
+            left = False
+            for pid, (later, enough) in zip(followed, pool.map(look, followed), strict=True):
+                left = left or enough
                 for head in later:
-                    chain.take(head.entry)
-                    chain.head = head
+                    self._chains[pid.partition].take(head)
+            self.more = left and self.closed_until != closed_until
+
+    def _begin(self, pid: PartitionId, fed: dict[int, list[Head]], progress: Callable[[], None]) -> _Chain | None:
+        """A chain from the first entry on that hours need which are not finished; None while it has no entry."""
+        own = fed.get(pid.partition)
+        newest = max(own, key=lambda head: head.entry.seq) if own else commit.read_head(self._store, pid)
+        if newest is None:
+            return None
+        first = min(newest.state.unfinished.values(), default=newest.entry.seq)
+        oldest = newest if first >= newest.entry.seq else commit.read_entry(self._store, pid, first)
+        progress()
+        chain = _Chain(oldest, newest)
+        chain.take(oldest)
+        return chain
 
     def _look(
-        self, pid: PartitionId, fed: dict[int, list[Head]], progress: Callable[[], None]
-    ) -> tuple[_Chain | None, list[Head]]:
-        """A chain and what was appended to it, for ``refresh`` to take.
+        self, pid: PartitionId, fed: dict[int, list[Head]], closed_until: int | None, progress: Callable[[], None]
+    ) -> tuple[list[Head], bool]:
+        """What was appended to a chain, for ``refresh`` to take, and whether it was left before its end.
 
         Changes nothing: where one partition's look fails, the others' go on beside the next refresh.
         """
         own = {head.entry.seq: head for head in fed.get(pid.partition, ())}
-        chain = self._chains.get(pid.partition)
-        if chain is None:
-            newest = own[max(own)] if own else commit.read_head(self._store, pid)
-            if newest is None:
-                return None, []
-            chain = self._load(pid, newest, progress)
-        head, later = chain.head, list[Head]()
+        chain = self._chains[pid.partition]
+        newest = chain.newest.entry.seq
+        known = {newest: chain.newest} | own
+        head, later, held = chain.head, list[Head](), chain.held
         while True:
-            after = own.get(head.entry.seq + 1)
+            frontier = head.state.frontier
+            ahead = frontier is not None and (closed_until is None or frontier > closed_until)
+            if ahead and held > self._most / len(self._chains):
+                return later, True
+            after = known.get(head.entry.seq + 1)
             if after is None or after.entry.prev != head.sha256:
-                after = None if own and head.entry.seq >= max(own) else commit.next_entry(self._store, head)
+                if own and head.entry.seq >= max(own):
+                    return later, False
+                after = commit.next_entry(self._store, head, known=head.entry.seq < newest)
             if after is None:
-                return chain, later
+                return later, False
             later.append(after)
+            held += len(_parts_of(after)) + len(after.entry.closed)
             head = after
             progress()
-
-    def _load(self, pid: PartitionId, head: Head, progress: Callable[[], None]) -> _Chain:
-        """A chain with what hours that are not finished need of it."""
-        chain = _Chain(head)
-        for seq in range(min(head.state.unfinished.values(), default=head.entry.seq), head.entry.seq):
-            chain.take(commit.read_entry(self._store, pid, seq).entry)
-            progress()
-        chain.take(head.entry)
-        return chain
 
     # -- what is due ------------------------------------------------------------------------------
 
     @property
     def closed_until(self) -> int | None:
         """Hours that end at or before this are closed by every partition; None while one has closed none."""
-        try:
-            first = commit.first_partitions(self._store, self.topic, self.topic_id)
-        except Missing:
+        if self._first is None:
+            try:
+                self._first = commit.first_partitions(self._store, self.topic, self.topic_id)
+            except Missing:
+                return None
+        # One that is listed without an entry is about to be there, and may have asked already what the others closed.
+        if any(number not in self._chains for number in self._listed.union(range(self._first))):
             return None
-        if any(number not in self._chains for number in range(first)):
-            return None
-        frontiers = [chain.head.state.frontier for chain in self._chains.values()]
+        frontiers = self._frontiers()
         known = [frontier for frontier in frontiers if frontier is not None]
         return min(known) if known and len(known) == len(frontiers) else None
+
+    def _frontiers(self) -> list[int | None]:
+        return [chain.head.state.frontier for chain in self._chains.values()]
 
     def due(self, limit: int) -> list[Plan]:
         """Plans of at most ``limit`` hours that every partition closed and that are not known to be finished.
@@ -149,6 +191,7 @@ class TopicFollower:
         if not begins:
             # No record yet: what is closed has nothing to be finished. Said, so that entries stop to name those hours.
             self.finished_until = max(until, self.finished_until or until)
+            self._forget()
             return []
         window = self._config.window_ms
         start = max(min(begins), self._start_of_unfinished() or min(begins))
@@ -159,7 +202,8 @@ class TopicFollower:
 
     def _start_of_unfinished(self) -> int | None:
         # The furthest any partition knows: what that one took for finished, its newest entry leads to no more.
-        known = [chain.head.state.finished_until for chain in self._chains.values()]
+        heads = [head for chain in self._chains.values() for head in (chain.head, chain.newest)]
+        known = [head.state.finished_until for head in heads]
         self.finished_until = max((one for one in (self.finished_until, *known) if one is not None), default=None)
         return self.finished_until
 
@@ -192,7 +236,7 @@ class TopicFollower:
     @property
     def waits(self) -> bool:
         """Whether some partition has closed an hour that another one still holds back."""
-        frontiers = [chain.head.state.frontier for chain in self._chains.values()]
+        frontiers = self._frontiers()
         known = [frontier for frontier in frontiers if frontier is not None]
         return bool(known) and (len(known) < len(frontiers) or min(known) < max(known))
 
@@ -209,4 +253,9 @@ class TopicFollower:
         self.finished_until = at
         self._finished = {hour for hour in self._finished if hour >= at}
         for chain in self._chains.values():
-            chain.forget(at, window)
+            chain.parts.pop(hour, None)
+        self._forget()
+
+    def _forget(self) -> None:
+        for chain in self._chains.values():
+            chain.forget(self.finished_until or 0, self._config.window_ms)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     refresh, join = TopicFollower.refresh, LocalStore.join
 
-    def refreshed(follower: TopicFollower, *args: Callable[[], None]) -> None:
+    def refreshed(follower: TopicFollower, *args: Any) -> None:
         refresh(follower, *args)
         found.append(1)
 

@@ -23,8 +23,8 @@ def test_hidden_parts_of_an_hour_that_is_finished_early_are_shown(tmp_path: Path
     tree = Tree(tmp_path, settings={"reveal": "complete"}).fill(1, finish=False)
     store = kind(str(tmp_path / "root"))
     with ThreadPoolExecutor(2) as pool:
-        follower = TopicFollower(store, TOPIC, TOPIC_ID, tree.topic.model_copy(update={"reveal": "early"}), pool)
-        follower.refresh()
+        follower = TopicFollower(store, TOPIC, TOPIC_ID, tree.topic.model_copy(update={"reveal": "early"}))
+        follower.refresh(pool)
         (plan,) = follower.due(10)
     assert run.finish(store, plan) is not None
     names = {path.name: path for path in tree.path(tree.hour(0)).iterdir()}

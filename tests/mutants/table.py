@@ -184,8 +184,16 @@ FINISH = [
         "unread chains forgotten",
         "an hour waits for partitions that have no ledger yet",
         "finish/follow.py",
-        "        if any(number not in self._chains for number in range(first)):\n",
-        "        if first < 0:\n",
+        "        if any(number not in self._chains for number in self._listed.union(range(self._first))):\n",
+        "        if self._first < 0:\n",
+    ),
+    Mutant(
+        "a chain that begins forgotten",
+        "an hour waits for a partition whose first entry is being written",
+        "finish/follow.py",
+        "self._listed.union(range(self._first))",
+        "range(self._first)",
+        "tests/finish/test_follow.py",
     ),
     Mutant(
         "nothing done after another's marker",
@@ -342,7 +350,7 @@ THREADS = [
         "an hour has each part once, whatever of a look failed",
         "finish/follow.py",
         "            later.append(after)\n",
-        "            chain.take(after.entry)\n            chain.head = after\n",
+        "            chain.take(after)\n",
         "tests/finish/test_follow.py",
     ),
     Mutant(

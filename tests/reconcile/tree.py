@@ -210,8 +210,8 @@ class Tree:
 
     def finish(self) -> Tree:
         with ThreadPoolExecutor(4) as pool:
-            follower = TopicFollower(self.store, TOPIC, self.topic_id, self.topic, pool)
-            follower.refresh()
+            follower = TopicFollower(self.store, TOPIC, self.topic_id, self.topic)
+            follower.refresh(pool)
             while plans := follower.due(100):
                 for plan in plans:
                     finishing.finish(self.store, plan)

@@ -61,8 +61,8 @@ def accept_loss(tree: Tree) -> None:
 
 def finish(store: Store, tree: Tree) -> None:
     with ThreadPoolExecutor(2) as pool:
-        follower = TopicFollower(store, TOPIC, TOPIC_ID, tree.topic, pool)
-        follower.refresh()
+        follower = TopicFollower(store, TOPIC, TOPIC_ID, tree.topic)
+        follower.refresh(pool)
         for plan in follower.due(100):
             finishing.finish(store, plan)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from unittest import mock
 
 import structlog
@@ -33,6 +33,7 @@ class Later:
 
     def __init__(self, *_: object, **__: object) -> None:
         self._todo: list[Callable[[], object]] = []
+        self.ended = False
 
     def submit(self, call: Callable[..., object], *args: object) -> Future[object]:
         self._todo.append(lambda: call(*args))
@@ -57,6 +58,12 @@ class Later:
 
     def shutdown(self, **_: object) -> None:
         """No threads to end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended = True
 
 
 class LaterCalls:
@@ -194,7 +201,7 @@ class Host(Actor):
         return self.calls
 
     def make_pool(self) -> Later:
-        self._pools.append(Later())
+        self._pools = [pool for pool in self._pools if not pool.ended] + [Later()]
         return self._pools[-1]
 
     def encode_all(self) -> None:
@@ -302,7 +309,8 @@ def played(clock: Clock, *, quietly: bool = True) -> Iterator[None]:
             give_back=lambda: None,  # real milliseconds, for each played minute
         ),
         mock.patch.multiple(slot, time=clock, encoder=lambda name: _host().make_encoder(name), random=Highest),
-        mock.patch.multiple(finisher, time=clock),
+        # so few that a partition that waits leaves the others' ledgers unread
+        mock.patch.multiple(finisher, time=clock, HELD=12),
         # nothing here loses power, and a system call is the dearest step of all
         mock.patch.object(local, "_sync_dir", _no_sync),
         mock.patch("os.fsync", _no_sync),

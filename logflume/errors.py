@@ -90,6 +90,13 @@ class ShortFile(StoreError):
     """A file was closed with another length than what was written: it proves nothing (H5, H13)."""
 
 
+class Unreadable(StoreError):
+    """The local file that was to be uploaded is gone, or cannot be read: it never will be."""
+
+    retry = False
+    hint = "something else changed the local directory; what the file held is read again"
+
+
 class LedgerError(LogflumeError):
     """An entry or the chain contradicts the rules: edited by hand, damaged, or of another program."""
 

@@ -20,7 +20,7 @@ from logflume import log as logging
 from logflume.backfill.model import Job
 from logflume.backfill.replay import Tell
 from logflume.daemon import process
-from logflume.errors import ConfigError, LogflumeError, Unreachable
+from logflume.errors import ConfigError, LogflumeError, Unreachable, Unreadable
 
 log = logging.get(__name__)
 
@@ -187,7 +187,9 @@ def _in_child(job: Job, conn: Connection) -> None:
             value = work(job, item, tell)
         except LogflumeError as error:
             what = error.problems if isinstance(error, ConfigError) else str(error)
-            conn.send(_Failed(type(error), what, error.hint, error.retry))
+            # a split that is tried again writes its spool anew
+            retry = error.retry or isinstance(error, Unreadable)
+            conn.send(_Failed(type(error), what, error.hint, retry))
         else:
             conn.send(_Progress(gathered))
             conn.send(_Done(value))

@@ -357,7 +357,7 @@ class Slot:
             tools.count("records", self.topic, "dropped", len(decision.round.dropped))
             # also when the partition was given up meanwhile: what is decided, is
             tools.decided(event.head)
-        elif isinstance(event, Overtaken):
+        elif isinstance(event, Overtaken) and isinstance(event.error, Fenced):
             tools.count("fenced", self.topic)
         if self.machine.life != life:
             return

@@ -203,7 +203,10 @@ class Spool:
             with part.path.open("ab") as file:
                 file.write(data)
         except OSError as error:
-            part.error = Refused(f"the spool cannot be written: {error.strerror} ({part.path})")
+            part.error = Refused(
+                f"the spool cannot be written: {error.strerror} ({part.path})",
+                hint="free space in daemon.spool, or mend its disk; logflume goes on by itself",
+            )
             return
         except Exception as error:
             # MemoryError, or the encoder's own: nobody asks a thread of the pool what it raised

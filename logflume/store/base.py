@@ -21,7 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from logflume.errors import Exists, StoreError
+from logflume.errors import Exists, StoreError, Unreadable
+
+#: clients copy what they are given: large enough to be few calls, small enough for many threads
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,8 @@ class Store(Protocol):
 
         ``progress`` is called now and then while it goes on: a file may be gigabytes, and the line slow.
         The length on the server is compared with the local one, and returned.
-        Raises ShortFile if they differ, Exists if ``tmp`` is taken, Refused, Unreachable, StoreError
-        (also when the local file cannot be read).
+        Raises ShortFile if they differ, Exists if ``tmp`` is taken, Refused, Unreachable, StoreError;
+        Unreadable when it is the local file that cannot be read.
         After any error the name ``tmp`` must not be used again (H10).
         """
 
@@ -156,3 +159,22 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give up connections. The store must not be used afterwards."""
+
+
+def local_length(local: Path) -> int:
+    """The bytes of a file that is to be uploaded. Raises Unreadable."""
+    try:
+        return local.stat().st_size
+    except OSError as error:
+        raise Unreadable(f"upload {local}: {error.strerror}") from error
+
+
+def local_chunks(local: Path, progress: Callable[[], None]) -> Iterator[bytes]:
+    """What is in it, ``progress`` called before each chunk. Raises Unreadable: an error here is not the store's."""
+    try:
+        with local.open("rb") as source:
+            while chunk := source.read(CHUNK_BYTES):
+                progress()
+                yield chunk
+    except OSError as error:
+        raise Unreadable(f"upload {local}: {error.strerror}") from error

@@ -11,10 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from logflume.errors import CannotConcat, Exists, LogflumeError, Missing, Refused, ShortFile, StoreError, Unreachable
-from logflume.store.base import Store
-
-#: both clients copy what they are given: large enough to be few calls, small enough for many threads
-CHUNK_BYTES = 1 << 20
+from logflume.store.base import CHUNK_BYTES, Store, local_chunks, local_length
 
 _QUOTA = "raise the quota or free space below it (hdfs dfsadmin -setQuota, -setSpaceQuota)"
 _LOGIN = "renew the ticket or token, or check the user"
@@ -98,11 +95,8 @@ class HadoopStore(Store):
         """Make a directory and its parents; well where it is there."""
 
     def upload(self, local: Path, tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:
-        try:
-            length = local.stat().st_size
-        except OSError as error:
-            raise StoreError(f"upload {local}: {error.strerror}") from error
-        self._create(tmp, _chunks_of_local(local, progress))
+        length = local_length(local)
+        self._create(tmp, local_chunks(local, progress))
         self._verify(tmp, length)
         return length
 
@@ -161,14 +155,3 @@ class HadoopStore(Store):
         found = -1 if status is None else status.length
         if found != length:
             raise ShortFile(f"{path} has {found} bytes instead of {length}")
-
-
-def _chunks_of_local(local: Path, progress: Callable[[], None]) -> Iterator[bytes]:
-    """A file of the spool in chunks; its errors must not pass for those of the network."""
-    try:
-        with local.open("rb") as source:
-            while chunk := source.read(CHUNK_BYTES):
-                progress()
-                yield chunk
-    except OSError as error:
-        raise StoreError(f"upload {local}: {error.strerror}") from error

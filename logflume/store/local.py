@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from logflume.errors import CannotConcat, Exists, Missing, Refused, ShortFile, StoreError
-from logflume.store.base import FileStatus, Store
+from logflume.store.base import CHUNK_BYTES, FileStatus, Store, local_chunks, local_length
 
 _REFUSALS = {
     errno.ENOSPC: "free space on that file system; logflume goes on by itself",
@@ -37,18 +37,12 @@ class LocalStore(Store):
         self.url = f"file://{root}"
 
     def upload(self, local: Path, tmp: str, *, progress: Callable[[], None] = lambda: None) -> int:
-        try:
-            source = local.open("rb")
-        except OSError as error:  # not Missing, which would be said of the store
-            raise StoreError(f"upload {local}: {error.strerror}") from error
-        with source, _errors("upload to", tmp):
-            expected = os.fstat(source.fileno()).st_size
-            with _new_file(tmp, expected) as target:
-                # a copy, not a hard link: the spool may be truncated or reused without touching the output
-                while chunk := source.read(1 << 20):
-                    target.write(chunk)
-                    progress()
-        return expected
+        length = local_length(local)
+        with _errors("upload to", tmp), _new_file(tmp, length) as target:
+            # a copy, not a hard link: the spool may be truncated or reused without touching the output
+            for chunk in local_chunks(local, progress):
+                target.write(chunk)
+        return length
 
     def write(self, tmp: str, data: bytes) -> None:
         with _errors("write", tmp), _new_file(tmp, len(data)) as target:
@@ -83,7 +77,7 @@ class LocalStore(Store):
             with _new_file(tmp, expected) as target:
                 for path in sources:
                     with open(path, "rb") as source:
-                        while chunk := source.read(1 << 20):
+                        while chunk := source.read(CHUNK_BYTES):
                             target.write(chunk)
                             progress()
             return expected

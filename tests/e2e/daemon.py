@@ -35,7 +35,8 @@ class Daemon:
         self.program = ["-m", "logflume", "run", "-c", str(self.config_file)]
         self._reaper = reaper
         self._process: subprocess.Popen[bytes] | None = None
-        settings = {**config, "daemon": {"spool": str(folder / "spool"), **config.get("daemon", {})}}
+        self.spool = folder / "spool"
+        settings = {**config, "daemon": {"spool": str(self.spool), **config.get("daemon", {})}}
         self.config_file.write_text(toml(settings))
 
     def start(self) -> Daemon:

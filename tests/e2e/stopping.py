@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import time
 
@@ -72,3 +73,23 @@ def a_spool_full_of_parts_that_are_not_due_makes_room(bench: Bench) -> None:
     daemon.no_surprise()
     assert "spool is full" in daemon.logged()
     case.check().clean(crashed=False, pending=True)
+
+
+def a_spool_that_is_removed_under_a_worker_is_made_again(bench: Bench) -> None:
+    """Each partition was claimed, read and given up again, without end."""
+    root, rules = bench.root(), Rules(lateness_ms=12 * HOUR_MS)
+    case = bench.case(root, 2, rules, roll_every="1h", lateness="12h", idle_grace="1h")
+    daemon = bench.daemon("removed", root, [case], http=free_address())
+    # what it logs on its way is a partition that waits, or stops for a moment
+    daemon.may_stop = True
+    daemon.start()
+    base = past(4)
+    case.feed(make(Shape(base, 2, 1, 5_000, late=0))).wait()
+    wait_until(lambda: read(daemon) == case.log().ends, 60, "the first records are read", daemon)
+    shutil.rmtree(next(daemon.spool.glob("w0-*")))
+    case.feed(make(Shape(base + HOUR_MS, 2, 1, 5_000, late=0))).wait()
+    wait_until(lambda: "the spool was removed" in daemon.logged(), 60, "the worker sees it", daemon)
+    wait_until(lambda: read(daemon) == case.log().ends, 60, "another worker reads all of it", daemon)
+    daemon.stop()
+    daemon.no_surprise()
+    case.check().clean(crashed=True, pending=True)

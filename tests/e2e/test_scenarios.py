@@ -17,6 +17,7 @@ from tests.e2e.starts import (
 )
 from tests.e2e.stopping import (
     a_spool_full_of_parts_that_are_not_due_makes_room,
+    a_spool_that_is_removed_under_a_worker_is_made_again,
     sigterm_decides_what_is_held_and_a_restart_reads_nothing_again,
 )
 from tests.e2e.topics import (
@@ -33,6 +34,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     idle_partitions_and_empty_hours_hold_nothing_up,
     sigterm_decides_what_is_held_and_a_restart_reads_nothing_again,
     a_spool_full_of_parts_that_are_not_due_makes_room,
+    a_spool_that_is_removed_under_a_worker_is_made_again,
     partitions_added_to_a_live_topic_take_part_from_their_first_hour,
     a_topic_that_is_created_again_is_never_mixed_with_the_old_one,
     lost_offsets_stop_their_partition_and_no_other,

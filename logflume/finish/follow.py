@@ -31,6 +31,8 @@ class _Chain:
     newest: Head
     parts: dict[int, list[Part]] = field(default_factory=dict)
     closings: list[Closing] = field(default_factory=list)
+    #: not read to its end when last looked at
+    left: bool = False
 
     def take(self, head: Head) -> None:
         for part in _parts_of(head):
@@ -94,6 +96,9 @@ class TopicFollower:
         """
         with self._lock:
             fed, self._fed = self._fed, {}
+        self.more = False
+        # Where all is finished that was read of a chain, retention may take what follows: it is begun anew.
+        self._chains = {number: chain for number, chain in self._chains.items() if chain.held or not chain.left}
         known: list[PartitionId] = []
         # A partition that is added closes what the others had closed *after* its chain was there to be listed.
         # So the chains are listed again after all were read: one that is not seen then cannot add to what
@@ -109,12 +114,12 @@ class TopicFollower:
             closed_until = self.closed_until
             look = partial(self._look, fed=fed, closed_until=closed_until, progress=progress)
             followed = [pid for pid in known if pid.partition in self._chains]
-            left = False
-            for pid, (later, enough) in zip(followed, pool.map(look, followed), strict=True):
-                left = left or enough
+            for pid, (later, left) in zip(followed, pool.map(look, followed), strict=True):
+                chain = self._chains[pid.partition]
+                chain.left = left
                 for head in later:
-                    self._chains[pid.partition].take(head)
-            self.more = left and self.closed_until != closed_until
+                    chain.take(head)
+            self.more = self.closed_until != closed_until and any(chain.left for chain in self._chains.values())
 
     def _begin(self, pid: PartitionId, fed: dict[int, list[Head]], progress: Callable[[], None]) -> _Chain | None:
         """A chain from the first entry on that hours need which are not finished; None while it has no entry."""
@@ -168,12 +173,17 @@ class TopicFollower:
                 self._first = commit.first_partitions(self._store, self.topic, self.topic_id)
             except Missing:
                 return None
-        # One that is listed without an entry is about to be there, and may have asked already what the others closed.
-        if any(number not in self._chains for number in self._listed.union(range(self._first))):
+        if self._unread(self._first):
             return None
         frontiers = self._frontiers()
         known = [frontier for frontier in frontiers if frontier is not None]
         return min(known) if known and len(known) == len(frontiers) else None
+
+    def _unread(self, first: int) -> bool:
+        """Whether a partition has no entry yet. One that is listed without is about to have one, and may have asked
+        already what the others closed.
+        """
+        return any(number not in self._chains for number in self._listed.union(range(first)))
 
     def _frontiers(self) -> list[int | None]:
         return [chain.head.state.frontier for chain in self._chains.values()]
@@ -238,7 +248,9 @@ class TopicFollower:
         """Whether some partition has closed an hour that another one still holds back."""
         frontiers = self._frontiers()
         known = [frontier for frontier in frontiers if frontier is not None]
-        return bool(known) and (len(known) < len(frontiers) or min(known) < max(known))
+        return bool(known) and (
+            self._unread(self._first or 0) or len(known) < len(frontiers) or min(known) < max(known)
+        )
 
     def finished(self, hour: int) -> None:
         """The hour is marked: forget it, and move ``finished_until`` over all that are done in a row."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from logflume import commit
 from logflume.core import layout
 from logflume.errors import Stopped, Unreachable
 from logflume.finish.follow import TopicFollower
@@ -186,6 +187,7 @@ def test_a_partition_that_joins_while_it_is_looked_at_is_waited_for(tmp_path: Pa
         follower.refresh(pool)
         assert (joined[0].head.state.frontier, follower.heads()[0]) == (FIRST_HOUR + HOUR_MS, old.head)
         assert follower.due(10) == []
+        assert follower.waits
         joined[0].feed([FIRST_HOUR + HOUR_MS + 7_000, FIRST_HOUR + 2 * HOUR_MS + 130_000])
         joined[0].decide(everything=True)
         follower.refresh(pool)
@@ -257,6 +259,67 @@ def test_a_chain_that_is_not_read_to_its_end_forgets_nothing_of_what_is_finished
                 hours.append(plan.hour)
                 again.finished(plan.hour)
     assert hours == [FIRST_HOUR + n * HOUR_MS for n in range(8, 12)]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["written later", "known at the beginning"])
+def test_a_chain_of_which_retention_took_what_was_not_read_is_begun_anew(tmp_path: Path, known: bool) -> None:
+    tree = Tree(tmp_path)
+    waits, ahead = tree.ingests
+    waits.feed([FIRST_HOUR])
+    waits.decide(everything=True)
+    ahead.feed([FIRST_HOUR])
+    ahead.decide(everything=True)
+    ahead.idle(FIRST_HOUR + HOUR_MS + 120_000)
+    ahead.decide()
+    follower = TopicFollower(tree.store, TOPIC, TOPIC_ID, tree.topic, most=0)
+    with ThreadPoolExecutor(2) as pool:
+        if not known:
+            follower.refresh(pool)
+        # a claim has neither part nor closing, so it is kept by what came before it only
+        ahead = tree.ingest(1)
+        for n in (3, 4, 5):
+            ahead.idle(FIRST_HOUR + n * HOUR_MS + 120_000)
+            ahead.decide()
+        follower.refresh(pool)
+        waits.idle(FIRST_HOUR + HOUR_MS + 120_000)
+        waits.decide()
+        hours = []
+
+        def finish() -> None:
+            for plan in follower.due(10):
+                hours.append(plan.hour)
+                follower.finished(plan.hour)
+
+        follower.refresh(pool)
+        finish()
+        ahead.router.know_finished(follower.finished_until)
+        ahead.idle(FIRST_HOUR + 6 * HOUR_MS + 120_000)
+        ahead.decide()
+        assert commit.trim(tree.store, ahead.head, 1 << 60) > 0
+        waits.idle(FIRST_HOUR + 6 * HOUR_MS + 120_000)
+        waits.decide()
+        for _ in range(12):
+            follower.refresh(pool)
+            finish()
+    assert hours == [FIRST_HOUR + n * HOUR_MS for n in range(6)]
+
+
+def test_a_refresh_that_fails_asks_for_no_other_at_once(tmp_path: Path) -> None:
+    tree = Tree(tmp_path).fill(1, finish=False)
+    _hours(tree.ingests, 1, 6)
+
+    class Away(Counted):
+        def list(self, path: str) -> list[FileStatus]:
+            raise Unreachable("list: connection refused")
+
+    follower = TopicFollower(tree.store, TOPIC, TOPIC_ID, tree.topic, most=0)
+    with ThreadPoolExecutor(2) as pool:
+        follower.refresh(pool)
+        assert follower.more
+        follower._store = Away(tree.store)
+        with pytest.raises(Unreachable):
+            follower.refresh(pool)
+    assert not follower.more
 
 
 def test_what_no_partition_has_closed_is_read_however_much_it_is(tmp_path: Path) -> None:

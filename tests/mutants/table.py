@@ -184,15 +184,15 @@ FINISH = [
         "unread chains forgotten",
         "an hour waits for partitions that have no ledger yet",
         "finish/follow.py",
-        "        if any(number not in self._chains for number in self._listed.union(range(self._first))):\n",
+        "        if self._unread(self._first):\n",
         "        if self._first < 0:\n",
     ),
     Mutant(
         "a chain that begins forgotten",
         "an hour waits for a partition whose first entry is being written",
         "finish/follow.py",
-        "self._listed.union(range(self._first))",
-        "range(self._first)",
+        "self._listed.union(range(first))",
+        "range(first)",
         "tests/finish/test_follow.py",
     ),
     Mutant(
